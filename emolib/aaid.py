@@ -1,0 +1,132 @@
+"""AAID, the instruction data: SemEval-2018 train and dev rows times ten instructions.
+
+The paper's section 3.2: 234,040 training and 47,120 validation rows on the real data.
+"""
+
+import re
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from datasets import Dataset, DatasetDict, Features, Value
+
+from emolib import corpora, runs
+from emolib.prompts import instructions, render
+from emolib.tasks import TASKS
+
+COLUMNS = (
+    "id",
+    "task",
+    "emotion",
+    "instruction",
+    "text",
+    "prompt",
+    "completion",
+    "gold",
+)
+_FEATURES = Features({name: Value("string") for name in COLUMNS})
+_SPLITS = {"train": "train", "validation": "dev"}
+
+
+def build(
+    data: str | Path = "official", seed: int = 0, form: str = "paper", tokenizer=None
+) -> DatasetDict:
+    """Train and validation rows: every corpus row under each of its ten instructions.
+
+    All columns are strings; `gold` is the corpus's own spelling, `completion` what a
+    model is trained to write. Rows are shuffled by `seed`. In every block of the first
+    tenth, second tenth and so on each corpus row stands once, under another of its
+    instructions, so the first n rows are a fair smaller training set. The same input
+    gives the same rows in the same order. `form`, `tokenizer`: see `prompts.render`.
+    """
+    return DatasetDict(
+        {
+            name: _multiply(_read_split(split, data), seed, form, tokenizer)
+            for name, split in _SPLITS.items()
+        }
+    )
+
+
+def audit(data: str | Path = "official") -> pd.DataFrame:
+    """Texts that stand in AAID and in AEB-1's test data, one row per pair of places.
+
+    Columns: split, task, id of the AAID side; aeb_task, aeb_id; match, "exact" or
+    "normalized" (equal once user names, URLs, letter case and white space are folded);
+    text, the AEB side's. Count with `.value_counts(["task", "aeb_task", "match"])`.
+    """
+    ours = pd.concat([_read_split(split, data) for split in _SPLITS.values()])
+    test = pd.concat([corpora.read(task, "test", data) for task in TASKS])
+    sides = []
+    for frame in (ours, test):
+        side = frame[["split", "task", "id", "text"]].assign(
+            key=frame["text"].map(normalize)
+        )
+        sides.append(side.drop_duplicates(["task", "id", "text"]))
+    pairs = sides[0].merge(sides[1], on="key", suffixes=("", "_aeb"))
+    same = pairs["text"] == pairs["text_aeb"]
+    return pd.DataFrame(
+        {
+            "split": pairs["split"],
+            "task": pairs["task"],
+            "id": pairs["id"],
+            "aeb_task": pairs["task_aeb"],
+            "aeb_id": pairs["id_aeb"],
+            "match": np.where(same, "exact", "normalized"),
+            "text": pairs["text_aeb"],
+        }
+    )
+
+
+def normalize(text: str) -> str:
+    """A text without what tells two copies of one tweet apart.
+
+    >>> normalize("@Ann  LOOK https://t.co/x1")
+    '@user look url'
+    """
+    text = re.sub(r"https?://\S+|www\.\S+", "url", text.lower())
+    return " ".join(re.sub(r"@\w+", "@user", text).split())
+
+
+def export(dataset: DatasetDict, folder: str | Path, source: str) -> Path:
+    """Writes Parquet, JSONL and a dataset card (README.md) into `folder`; returns it.
+
+    `source` says which corpus the rows were built from and stands on the card. The
+    card's rule: rows built from SemEval-2018 hold tweets, which may not be
+    redistributed; publish the builder, not these files.
+    """
+    folder = Path(folder)
+    (folder / "data").mkdir(parents=True, exist_ok=True)
+    for name, rows in dataset.items():
+        for suffix, write in (("parquet", rows.to_parquet), ("jsonl", rows.to_json)):
+            target = folder / "data" / f"{name}.{suffix}"
+            with runs.replacing(target) as temporary:
+                write(temporary)
+    sizes = {name: len(rows) for name, rows in dataset.items()}
+    template = (resources.files("emolib") / "dataset_card.md").read_text("utf-8")
+    runs.write_text(folder / "README.md", template.format(source=source, **sizes))
+    return folder
+
+
+def _read_split(split: str, data: str | Path) -> pd.DataFrame:
+    return pd.concat(
+        [corpora.read(task, split, data) for task in TASKS], ignore_index=True
+    )
+
+
+def _multiply(frame: pd.DataFrame, seed: int, form: str, tokenizer) -> Dataset:
+    rows = frame.drop(columns="split").to_dict("records")
+    generator = np.random.default_rng(seed)
+    count = {task: len(instructions(task)) for task in TASKS}
+    # One permutation of the instructions per row: block k takes every row's k-th.
+    orders = [generator.permutation(count[row["task"]]) for row in rows]
+    columns = {name: [] for name in COLUMNS}
+    for block in range(max(count.values())):
+        for index in generator.permutation(len(rows)):
+            row = rows[index] | {
+                "instruction": instructions(rows[index]["task"])[orders[index][block]]
+            }
+            row |= render(row, form, tokenizer)
+            for name in COLUMNS:
+                columns[name].append(row[name])
+    return Dataset.from_dict(columns, features=_FEATURES)

@@ -1,0 +1,109 @@
+"""AEB, the benchmark: one prompt per test item, built here or as released.
+
+This is its first part, AEB-1: the test data of SemEval-2018 Task 1, 13,269 prompts.
+"""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from datasets import Dataset, Features, Value
+
+from emolib import DataError, corpora
+from emolib.prompts import instructions, render
+from emolib.tasks import TASKS, get
+
+COLUMNS = ("id", "task", "emotion", "text", "instruction", "prompt", "gold")
+_FEATURES = Features({name: Value("string") for name in COLUMNS})
+# The released shape; noun and answer vary, instruction and text are free.
+_RELEASED = re.compile(
+    r"Human: \nTask: (?P<instruction>.*?) (?:Tweet|Text): (?P<text>.*?)"
+    r"(?: Emotion E: (?P<emotion>\w+)\.)? (?P<answer>[A-Z][A-Za-z ]*): "
+    r"\n\nAssistant:\n",
+    re.DOTALL,
+)
+
+
+def build(
+    tasks: list[str] | None = None,
+    data: str | Path = "official",
+    seed: int = 0,
+    form: str = "paper",
+    tokenizer=None,
+) -> Dataset:
+    """Benchmark items in task and file order, one instruction drawn per item by `seed`.
+
+    Columns id, task, emotion, text, instruction, prompt, gold, all strings; emotion is
+    None where the task has none. Sizes on the official data are `Task.sizes["test"]`.
+    A task's instructions depend on the seed alone, not on which other tasks are built.
+    """
+    rows = []
+    for name in tasks or TASKS:
+        frame = corpora.read(get(name).name, "test", data)
+        choices = instructions(name)
+        draws = np.random.default_rng(seed).integers(len(choices), size=len(frame))
+        for row, draw in zip(frame.to_dict("records"), draws, strict=True):
+            row["instruction"] = choices[draw]
+            rows.append(row | {"prompt": render(row, form, tokenizer)["prompt"]})
+    return Dataset.from_dict(
+        {name: [row[name] for row in rows] for name in COLUMNS}, features=_FEATURES
+    )
+
+
+def draw(rows: Dataset, per_group: int | None, seed: int = 0) -> Dataset:
+    """At most `per_group` items of every task and emotion, drawn by `seed`, in order.
+
+    None keeps all. For runs on a small machine; such scores say that they are a draw.
+    """
+    if per_group is None:
+        return rows
+    if per_group < 1:
+        raise DataError(
+            f"per_group is {per_group}, expected 1 or more, or None for all"
+        )
+    frame = pd.DataFrame({name: rows[name] for name in ("task", "emotion")})
+    kept = []
+    for _, group in frame.groupby(["task", "emotion"], dropna=False, sort=False):
+        size = min(per_group, len(group))
+        chosen = np.random.default_rng(seed).choice(group.index, size, replace=False)
+        kept.extend(int(index) for index in chosen)
+    return rows.select(sorted(kept))
+
+
+def read_release(path: str | Path) -> Dataset:
+    """The authors' AEB.jsonl in file order, columns as `build` gives them.
+
+    `id` is the 0-based line, as response files count. `emotion`, `text` and
+    `instruction` are read off the prompt; the text is as released, with the full stop
+    that the release adds. Tasks of the benchmark's second part come along.
+    DataError names the line that is no JSON, lacks a field or is no released prompt.
+    """
+    rows = []
+    with Path(path).open(encoding="utf-8") as lines:
+        for number, line in enumerate(lines):
+            rows.append(_read_released(line, f"{path}:{number + 1}", number))
+    return Dataset.from_list(rows, features=_FEATURES)
+
+
+def _read_released(line: str, where: str, number: int) -> dict:
+    try:
+        record = json.loads(line)
+        task, prompt, gold = record["task"], record["prompt"], record["gold"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(
+            f"{where}: expected JSON with task, prompt and gold ({error!r})"
+        ) from None
+    parts = _RELEASED.fullmatch(prompt)
+    if not parts:
+        raise DataError(f"{where}: not a prompt as released: {prompt[:60]!r}")
+    return {
+        "id": str(number),
+        "task": task,
+        "emotion": parts["emotion"],
+        "text": parts["text"],
+        "instruction": parts["instruction"],
+        "prompt": prompt,
+        "gold": str(gold),
+    }

