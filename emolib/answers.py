@@ -1,0 +1,98 @@
+"""A model's response becomes a value, or None where it cannot be read.
+
+Nothing is guessed: a number outside the task's range, a class that does not exist and a
+number that breaks off ("0. seven") are None, because one misread response can move a
+correlation further than any model change (see the tests for real examples).
+"""
+
+import re
+
+from emolib import DataError
+from emolib.tasks import NEUTRAL, Task, get
+
+LONGEST = 2000  # characters looked at; a longer response has lost its thread
+
+# Not glued to letters or a further decimal part, and not broken off after a dot.
+_NUMBER = re.compile(
+    r"(?<![\w.])[-+]?(?:\d+(?:\.\d+)?|\.\d+)(?![\w%])(?!\.\w)(?!\.\s+\w)"
+)
+_NEGATED = r"(?<!\bno )(?<!\bnot )(?<!\bwithout )(?<!\bnon-)"
+_CLASS_TAIL = " can be inferred"
+
+
+def parse(task: str, response: str | None) -> float | int | tuple[str, ...] | None:
+    """The value a response gives for a task, or None if it gives none.
+
+    Score tasks: a float within `Task.range`. Ordinal tasks: a key of `Task.classes`.
+    Label tasks: the labels named, in the corpus's order; () for the neutral answer.
+    A leading number counts. Elsewhere in the response a number or class description
+    counts only where it is the only one. Only the first line with text is read.
+
+    >>> parse("EI-reg", "0.531"), parse("EI-reg", "48: disgust"), parse("E-c", "joy.")
+    (0.531, None, ('joy',))
+    """
+    found = get(task)
+    line = _take_line(response)
+    if not line:
+        return None
+    readers = {"score": _read_score, "ordinal": _read_class, "labels": _read_labels}
+    return readers[found.kind](found, line)
+
+
+def read_gold(task: str, gold: str) -> float | int | tuple[str, ...]:
+    """A gold answer as the corpus or the release writes it; DataError if it is none."""
+    value = parse(task, str(gold))
+    if value is None:
+        raise DataError(f"{task}: {gold!r} is no gold answer of this task")
+    return value
+
+
+def _take_line(response: str | None) -> str:
+    text = (response or "")[:LONGEST].replace("\u2212", "-").strip()
+    return text.splitlines()[0].strip() if text else ""
+
+
+def _read_score(task: Task, line: str) -> float | None:
+    low, high = task.range
+    value = _take_number(line)
+    return value if value is not None and low <= value <= high else None
+
+
+def _read_class(task: Task, line: str) -> int | None:
+    value = _take_number(line)
+    if value is not None:
+        return int(value) if value in task.classes else None
+    if re.match(r"[-+]?[\d.]", line):
+        return None  # it starts as a number and cannot be read as one
+    named = [
+        key for key, text in task.classes.items() if _describe(text) in line.lower()
+    ]
+    return named[0] if len(named) == 1 else None
+
+
+def _describe(text: str) -> str:
+    """The part of a class's words that tells it from the others."""
+    return text.removesuffix(_CLASS_TAIL).replace(" emotional state", "").split("{")[0]
+
+
+def _read_labels(task: Task, line: str) -> tuple[str, ...] | None:
+    line = line.lower()
+    named = tuple(
+        label for label in task.labels if re.search(rf"{_NEGATED}\b{label}\b", line)
+    )
+    if named:
+        return named
+    # One tokenizer's answers lose the spaces.
+    spaceless = re.sub(r"\W", "", line)
+    neutral = spaceless.startswith((NEUTRAL.replace(" ", ""), "neutral", "noemotion"))
+    return () if neutral else None
+
+
+def _take_number(line: str) -> float | None:
+    """The number a line starts with, or the only one in a line of words."""
+    found = list(_NUMBER.finditer(line))
+    if found and found[0].start() == 0:
+        return float(found[0].group())
+    if re.match(r"[-+]?\.?\d", line):
+        return None
+    return float(found[0].group()) if len(found) == 1 else None

@@ -1,0 +1,219 @@
+"""Gold and predictions in, numbers with intervals out. No torch.
+
+Definitions are those of the official SemEval-2018 Task 1 script (Mohammad et al. 2018);
+names are those of its released output. scipy and scikit-learn do the arithmetic.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy import stats
+from sklearn.metrics import cohen_kappa_score, f1_score
+
+from emolib import DataError
+from emolib.answers import read_gold
+from emolib.tasks import Task, get
+
+UNPARSED = ("official", "drop", "worst")
+
+
+def score(
+    task: str,
+    gold: Sequence,
+    predicted: Sequence,
+    groups: Sequence | None = None,
+    unparsed: str = "official",
+) -> dict[str, float]:
+    """The task's metrics, `n` and the number of `unparsed` predictions.
+
+    `gold` as the corpora or the release write it, `predicted` as `answers.parse` gives
+    it (None: unparsed). With `groups` (the emotion of each item) the plain name is the
+    average over groups and "pearson.anger" and so on stand beside it.
+
+    Score and ordinal tasks: Pearson's r in [-1, 1], 0 for constant predictions; also on
+    gold >= 0.5, or on gold != 0 with quadratic weighted kappa. Label tasks: Jaccard
+    accuracy (two empty sets count as 1), micro and macro F1, in [0, 1].
+
+    `unparsed`: "official" scores them as that script does (0.5, class 0, no emotion),
+    so that not answering never pays; "drop" leaves them out; "worst" puts the value
+    farthest from gold.
+
+    Raises DataError for lengths that differ, no items, and values outside the task.
+    """
+    found = get(task)
+    parts = _prepare(found, gold, predicted, groups, unparsed)
+    result = {}
+    for name in found.metrics:
+        each = {label: _METRICS[name](*part) for label, part in parts.items()}
+        result[name] = float(np.mean(list(each.values())))
+        if groups is not None:
+            result |= {f"{name}.{label}": value for label, value in each.items()}
+    labels = np.array([value is None for value in predicted])
+    result["unparsed"] = int(labels.sum())
+    if groups is not None:
+        for label in parts:
+            result[f"unparsed.{label}"] = int(labels[np.array(groups) == label].sum())
+    return result | {"n": len(predicted)}
+
+
+def intervals(
+    task: str,
+    gold: Sequence,
+    predicted: Sequence,
+    groups: Sequence | None = None,
+    unparsed: str = "official",
+    resamples: int = 1000,
+    seed: int = 0,
+) -> dict[str, tuple[float, float]]:
+    """95 % percentile bootstrap intervals: name -> (low, high), names as in `score`.
+
+    Pearson (with groups also of each group) for score and ordinal tasks, all three
+    metrics for label tasks. Items are drawn with replacement within each group, since
+    the groups are scored apart. A group needs two items at least.
+    """
+    found = get(task)
+    parts = _prepare(found, gold, predicted, groups, unparsed)
+    wanted = {name: list(parts) for name in _pick_metrics(found)}
+    if groups is not None:
+        wanted |= {f"{n}.{label}": [label] for n in wanted for label in parts}
+    return {
+        name: _bootstrap(
+            name.split(".")[0], [parts[x] for x in labels], resamples, seed
+        )
+        for name, labels in wanted.items()
+    }
+
+
+def _pick_metrics(task: Task) -> tuple[str, ...]:
+    return task.metrics if task.kind == "labels" else task.metrics[:1]
+
+
+def _bootstrap(name: str, parts: list, resamples: int, seed: int):
+    def average(*picks):
+        measured = [
+            _METRICS[name](gold[pick.astype(int)], predicted[pick.astype(int)])
+            for (gold, predicted), pick in zip(parts, picks, strict=True)
+        ]
+        return np.mean(measured)
+
+    drawn = stats.bootstrap(
+        [np.arange(len(gold)) for gold, _ in parts],
+        average,
+        vectorized=False,
+        n_resamples=resamples,
+        method="percentile",
+        rng=np.random.default_rng(seed),
+    )
+    return tuple(float(bound) for bound in drawn.confidence_interval)
+
+
+def _prepare(task: Task, gold, predicted, groups, unparsed: str) -> dict:
+    """Group -> gold array, predicted array; without groups one part, called None."""
+    if unparsed not in UNPARSED:
+        raise DataError(f"unparsed is {unparsed!r}, expected one of {UNPARSED}")
+    gold, predicted = list(gold), list(predicted)
+    groups = [None] * len(gold) if groups is None else list(groups)
+    if not len(gold) == len(predicted) == len(groups):
+        raise DataError(
+            f"{task.name}: {len(gold)} gold answers, {len(predicted)} predictions and"
+            f" {len(groups)} groups: the lengths must agree"
+        )
+    pairs: dict = {label: [] for label in groups}
+    for number, (written, value, label) in enumerate(
+        zip(gold, predicted, groups, strict=True)
+    ):
+        wanted = read_gold(task.name, written)
+        _check(task, value, number)
+        if value is None and unparsed == "drop":
+            continue
+        value = _replace(task, wanted, unparsed) if value is None else value
+        pairs[label].append((_encode(task, wanted), _encode(task, value)))
+    if not pairs or not all(pairs.values()):
+        raise DataError(f"{task.name}: nothing to score (no items, or none parsed)")
+    return {
+        label: tuple(np.array(side) for side in zip(*rows, strict=True))
+        for label, rows in pairs.items()
+    }
+
+
+def _check(task: Task, value, number: int) -> None:
+    if value is None:
+        return
+    if task.kind == "labels":
+        good = isinstance(value, tuple) and set(value) <= set(task.labels)
+    elif task.kind == "ordinal":
+        good = value in task.classes
+    else:
+        good = isinstance(value, float | int | np.number)
+        good = good and task.range[0] <= value <= task.range[1]  # False for NaN
+    if not good:
+        raise DataError(
+            f"{task.name}: prediction {number} is {value!r}, which is no answer of this"
+            " task (None stands for an unparsed one)"
+        )
+
+
+def _replace(task: Task, gold, unparsed: str):
+    """What stands in for an unparsed prediction."""
+    if task.kind == "labels":
+        rest = tuple(label for label in task.labels if label not in gold)
+        return () if unparsed == "official" else rest
+    if unparsed == "official":
+        return 0.5 if task.kind == "score" else 0
+    ends = task.range or (min(task.classes), max(task.classes))
+    return max(ends, key=lambda end: abs(end - gold))
+
+
+def _encode(task: Task, value):
+    if task.kind == "labels":
+        return [label in value for label in task.labels]
+    return float(value)
+
+
+def _pearson(gold: np.ndarray, predicted: np.ndarray) -> float:
+    if len(gold) < 2 or np.ptp(gold) == 0 or np.ptp(predicted) == 0:
+        return 0.0
+    return float(np.corrcoef(gold, predicted)[0, 1])
+
+
+def _kappa(gold: np.ndarray, predicted: np.ndarray) -> float:
+    if len(gold) == 0:
+        return 0.0
+    value = cohen_kappa_score(
+        gold.astype(int), predicted.astype(int), weights="quadratic"
+    )
+    return 0.0 if np.isnan(value) else float(value)
+
+
+def _jaccard(gold: np.ndarray, predicted: np.ndarray) -> float:
+    both, either = (gold & predicted).sum(axis=1), (gold | predicted).sum(axis=1)
+    return float(np.where(either == 0, 1.0, both / np.maximum(either, 1)).mean())
+
+
+def _f1(average: str):
+    def measure(gold: np.ndarray, predicted: np.ndarray) -> float:
+        return float(f1_score(gold, predicted, average=average, zero_division=0))
+
+    return measure
+
+
+def _where(keep, metric):
+    """A metric on the items whose gold `keep` keeps."""
+
+    def measure(gold: np.ndarray, predicted: np.ndarray) -> float:
+        kept = keep(gold)
+        return metric(gold[kept], predicted[kept])
+
+    return measure
+
+
+_METRICS = {
+    "pearson": _pearson,
+    "pearson_gold_0.5_to_1": _where(lambda gold: gold >= 0.5, _pearson),
+    "pearson_gold_not_0": _where(lambda gold: gold != 0, _pearson),
+    "qwk": _kappa,
+    "qwk_gold_not_0": _where(lambda gold: gold != 0, _kappa),
+    "jaccard": _jaccard,
+    "f1_micro": _f1("micro"),
+    "f1_macro": _f1("macro"),
+}
