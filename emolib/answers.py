@@ -39,8 +39,13 @@ def parse(task: str, response: str | None) -> float | int | tuple[str, ...] | No
     return readers[found.kind](found, line)
 
 
-def read_gold(task: str, gold: str) -> float | int | tuple[str, ...]:
-    """A gold answer as the corpus or the release writes it; DataError if it is none."""
+def read_gold(task: str, gold) -> float | int | tuple[str, ...]:
+    """The value of a gold answer as the corpus or the release writes it.
+
+    A value that was read already comes back as it is. DataError if it is no answer.
+    """
+    if isinstance(gold, tuple | list):
+        gold = ", ".join(gold) or NEUTRAL
     value = parse(task, str(gold))
     if value is None:
         raise DataError(f"{task}: {gold!r} is no gold answer of this task")

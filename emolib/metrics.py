@@ -7,6 +7,7 @@ names are those of its released output. scipy and scikit-learn do the arithmetic
 from collections.abc import Sequence
 
 import numpy as np
+import pandas as pd
 from scipy import stats
 from sklearn.metrics import cohen_kappa_score, f1_score
 
@@ -82,6 +83,26 @@ def intervals(
         )
         for name, labels in wanted.items()
     }
+
+
+def tabulate(table: pd.DataFrame, model: str) -> pd.DataFrame:
+    """Scores with intervals of a table as `errors.compare` makes it, a row per metric.
+
+    Columns model, task, metric, value, low, high, n, unparsed. Primary metrics only,
+    for EI tasks the average and each emotion ("pearson.anger").
+    """
+    rows = []
+    for task, items in table.groupby("task", sort=False):
+        groups = items["emotion"] if get(task).emotions else None
+        given = (task, items["gold"], items["predicted"], groups)
+        found, reach = score(*given), intervals(*given)
+        for name, (low, high) in reach.items():
+            group = name.partition(".")[2]
+            unparsed = found[f"unparsed.{group}" if group else "unparsed"]
+            n = int((groups == group).sum()) if group else found["n"]
+            rows.append((model, task, name, found[name], low, high, n, unparsed))
+    names = ["model", "task", "metric", "value", "low", "high", "n", "unparsed"]
+    return pd.DataFrame(rows, columns=names)
 
 
 def _pick_metrics(task: Task) -> tuple[str, ...]:

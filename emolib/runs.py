@@ -1,7 +1,4 @@
-"""A run's folder: its settings and provenance, its lock, outputs that survive a kill.
-
-Also the papermill side: a run file's parameters are checked before anything starts.
-"""
+"""A run's folder: its settings and provenance, its lock, outputs that survive a kill."""
 
 import hashlib
 import json
@@ -21,6 +18,18 @@ _PACKAGES = (
     "emolib numpy pandas scipy scikit-learn datasets torch transformers trl peft"
 )
 _PACKAGES = (*_PACKAGES.split(), "bitsandbytes", "accelerate")
+
+
+def place(path: str | Path) -> Path:
+    """A relative path taken from the top of the checkout, wherever the kernel started.
+
+    Outside a checkout (nothing above holds a pyproject.toml) from the current folder.
+    """
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        if (folder / "pyproject.toml").is_file():
+            return folder / path
+    return here / path
 
 
 @contextmanager
