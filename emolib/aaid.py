@@ -52,8 +52,8 @@ def audit(data: str | Path = "official") -> pd.DataFrame:
     """Texts that stand in AAID and in AEB-1's test data, one row per pair of places.
 
     Columns: split, task, id of the AAID side; aeb_task, aeb_id; match, "exact" or
-    "normalized" (equal once user names, URLs, letter case and white space are folded);
-    text, the AEB side's. Count with `.value_counts(["task", "aeb_task", "match"])`.
+    "normalized" (equal without user names, URLs, letter case and white space); text,
+    the AEB side's. Count with `.value_counts(["task", "aeb_task", "match"])`.
     """
     ours = pd.concat([_read_split(split, data) for split in _SPLITS.values()])
     test = pd.concat([corpora.read(task, "test", data) for task in TASKS])
@@ -64,6 +64,7 @@ def audit(data: str | Path = "official") -> pd.DataFrame:
         )
         sides.append(side.drop_duplicates(["task", "id", "text"]))
     pairs = sides[0].merge(sides[1], on="key", suffixes=("", "_aeb"))
+    pairs = pairs[pairs["key"] != ""]
     same = pairs["text"] == pairs["text_aeb"]
     return pd.DataFrame(
         {
@@ -81,11 +82,10 @@ def audit(data: str | Path = "official") -> pd.DataFrame:
 def normalize(text: str) -> str:
     """A text without what tells two copies of one tweet apart.
 
-    >>> normalize("@Ann  LOOK https://t.co/x1")
-    '@user look url'
+    >>> normalize("@Ann  LOOK here https://t.co/x1")
+    'look here'
     """
-    text = re.sub(r"https?://\S+|www\.\S+", "url", text.lower())
-    return " ".join(re.sub(r"@\w+", "@user", text).split())
+    return " ".join(re.sub(r"https?://\S+|www\.\S+|@\w+", " ", text.lower()).split())
 
 
 def export(dataset: DatasetDict, folder: str | Path, source: str) -> Path:
@@ -98,10 +98,11 @@ def export(dataset: DatasetDict, folder: str | Path, source: str) -> Path:
     folder = Path(folder)
     (folder / "data").mkdir(parents=True, exist_ok=True)
     for name, rows in dataset.items():
-        for suffix, write in (("parquet", rows.to_parquet), ("jsonl", rows.to_json)):
-            target = folder / "data" / f"{name}.{suffix}"
-            with runs.replacing(target) as temporary:
-                write(temporary)
+        frame = rows.to_pandas()
+        with runs.replacing(folder / "data" / f"{name}.parquet") as temporary:
+            frame.to_parquet(temporary, index=False)
+        with runs.replacing(folder / "data" / f"{name}.jsonl") as temporary:
+            frame.to_json(temporary, orient="records", lines=True, force_ascii=False)
     sizes = {name: len(rows) for name, rows in dataset.items()}
     template = (resources.files("emolib") / "dataset_card.md").read_text("utf-8")
     runs.write_text(folder / "README.md", template.format(source=source, **sizes))

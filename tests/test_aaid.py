@@ -1,0 +1,170 @@
+import os
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+from datasets import load_dataset
+from huggingface_hub import DatasetCard
+
+from emolib import aaid, prompts, runs
+from emolib.tasks import TASKS
+
+ROW = ["task", "id", "emotion", "text"]
+
+
+def test_every_row_stands_once_under_each_instruction(sample_aaid):
+    rows = sample_aaid["train"].to_pandas()
+    grouped = rows.groupby(ROW, dropna=False)["instruction"]
+    assert (grouped.nunique() == 10).all() and (grouped.size() == 10).all()
+    for task, part in rows.groupby("task"):
+        assert set(part["instruction"]) == set(prompts.instructions(task))
+
+
+def test_first_tenth_holds_every_row_once(sample_aaid):
+    rows = sample_aaid["train"].to_pandas()
+    tenth = rows.head(len(rows) // 10)
+    assert not tenth.duplicated(ROW).any()
+    assert tenth["task"].value_counts().equals(rows["task"].value_counts() // 10)
+    assert tenth["instruction"].nunique() == 50
+
+
+def test_rows_are_as_render_makes_them(sample_aaid):
+    for row in sample_aaid["validation"].select(range(0, 600, 60)):
+        assert prompts.render(row).items() <= row.items()
+
+
+def test_rows_of_another_seed_are_the_same_in_another_order(sample_aaid):
+    other = aaid.build("sample", seed=1)["validation"].to_pandas()
+    rows = sample_aaid["validation"].to_pandas()
+    assert not rows.equals(other)
+    names = list(rows.columns)
+    ordered = [x.sort_values(names, ignore_index=True) for x in (rows, other)]
+    assert ordered[0].equals(ordered[1])
+
+
+def test_another_process_builds_the_same_rows(sample_aaid):
+    script = "from emolib import aaid, runs\n"
+    script += "print(runs.hash_rows(aaid.build('sample')['train']))"
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env=os.environ | {"PYTHONHASHSEED": "7"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split()[-1] == runs.hash_rows(sample_aaid["train"])
+
+
+@pytest.fixture(scope="module")
+def exported(sample_aaid, tmp_path_factory):
+    return aaid.export(sample_aaid, tmp_path_factory.mktemp("aaid"), "the sample")
+
+
+def test_same_input_gives_the_same_bytes(exported, tmp_path):
+    again = aaid.export(aaid.build("sample"), tmp_path / "again", "the sample")
+    files = sorted(p.relative_to(exported) for p in exported.rglob("*") if p.is_file())
+    assert [str(p) for p in files] == ["README.md"] + [
+        f"data/{split}.{suffix}"
+        for split in ("train", "validation")
+        for suffix in ("jsonl", "parquet")
+    ]
+    for name in files:
+        assert (again / name).read_bytes() == (exported / name).read_bytes(), name
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "jsonl"])
+def test_exported_rows_read_back(exported, sample_aaid, suffix):
+    read = {"parquet": pd.read_parquet, "jsonl": _read_jsonl}[suffix]
+    for split, rows in sample_aaid.items():
+        found = read(exported / "data" / f"{split}.{suffix}")
+        assert found.equals(rows.to_pandas())
+
+
+def _read_jsonl(path):
+    frame = pd.read_json(path, lines=True, dtype=False, convert_dates=False)
+    return frame.astype(pd.read_parquet(path.with_suffix(".parquet")).dtypes)
+
+
+def test_exported_folder_loads_as_its_card_says(exported, sample_aaid, tmp_path):
+    found = load_dataset(str(exported), cache_dir=str(tmp_path))
+    assert {k: len(v) for k, v in found.items()} == {
+        k: len(v) for k, v in sample_aaid.items()
+    }
+
+
+def test_card_parses_and_says_what_it_is(exported, sample_aaid):
+    card = DatasetCard.load(exported / "README.md")
+    assert card.data.license == "other" and card.data.language == ["en"]
+    assert [f["split"] for f in card.data.configs[0]["data_files"]] == [
+        "train", "validation",
+    ]  # fmt: skip
+    assert f"Rows: {len(sample_aaid['train']):,} train" in card.text
+    assert "Built from: the sample" in card.text
+
+
+def test_export_that_fails_leaves_no_file(sample_aaid, tmp_path, monkeypatch):
+    def fail(path, *_):
+        path.write_text("half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(type(sample_aaid["train"]), "to_parquet", lambda _, p: fail(p))
+    with pytest.raises(OSError, match="disk full"):
+        aaid.export(sample_aaid, tmp_path, "the sample")
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_audit_finds_the_one_planned_near_duplicate():
+    found = aaid.audit("sample")
+    pairs = set(found[["split", "id", "aeb_id"]].itertuples(index=False, name=None))
+    assert pairs == {("train", "2018-En-90001", "2018-En-90301")}
+    both = found[(found["task"] == "E-c") & (found["aeb_task"] == "E-c")]
+    assert both["match"].tolist() == ["normalized"]
+
+
+def test_audit_tells_exact_copies_apart(corpus):
+    folder = corpus / "semeval2018" / "V-oc"
+    lines = (folder / "Valence-oc-En-train.txt").read_text("utf-8").split("\n")
+    name, rest = lines[5].split("\t", 1)
+    with (folder / "Valence-oc-En-test-gold.txt").open("a", encoding="utf-8") as file:
+        file.write(f"2018-En-99999\t{rest}\n")
+    found = aaid.audit(corpus)
+    found = found[(found["aeb_id"] == "2018-En-99999") & (found["task"] == "V-oc")]
+    assert found[["id", "match"]].to_numpy().tolist() == [[name, "exact"]]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("@Ann LOOK", "@bob  look"),
+        ("see https://t.co/a1", "see https://t.co/B2"),
+        ("so glad\ttoday", "So glad today "),
+    ],
+)
+def test_copies_of_one_tweet_normalize_alike(one, other):
+    assert aaid.normalize(one) == aaid.normalize(other)
+    assert aaid.normalize(one) != aaid.normalize(one + " not")
+
+
+def test_real_rows_are_exactly_as_many_as_published(real_aaid):
+    assert {k: len(v) for k, v in real_aaid.items()} == {
+        "train": 234_040,
+        "validation": 47_120,
+    }
+    counts = pd.Series(real_aaid["train"]["task"]).value_counts().to_dict()
+    assert counts == {name: 10 * task.sizes["train"] for name, task in TASKS.items()}
+
+
+def test_real_rows_hold_no_mystery(real_aaid):
+    for rows in real_aaid.values():
+        assert not any("mystery" in name for name in rows["id"])
+
+
+def test_real_rows_come_out_the_same_again(real_aaid):
+    again = aaid.build()
+    for split, rows in real_aaid.items():
+        assert again[split].data.table.equals(rows.data.table)
+
+
+def test_real_audit_finds_no_leak(real_data):
+    assert aaid.audit().empty
