@@ -111,7 +111,7 @@ def _check_form(rows: Dataset, trained_on: str | None) -> None:
 
 
 def _predict_all(rows, model, tokenizer, folder: Path, chosen: Settings) -> None:
-    prompts = tokenizer(rows["prompt"]).input_ids
+    prompts = tokenizer(list(rows["prompt"])).input_ids
     batches = _make_batches(rows["task"], prompts, chosen)
     partial = folder / "responses.partial.jsonl"
     done = _take_up(partial, batches)

@@ -1,0 +1,135 @@
+import json
+
+import pytest
+
+from emolib import DataError, aeb, answers, prompts
+from emolib.tasks import TASKS
+
+LINE = {
+    "task": "TDT",
+    "prompt": "Human: \nTask: Say how. Text: a b. c. Sentiment Class: \n\nAssistant:\n",
+    "gold": 1,
+}
+
+
+def test_items_follow_tasks_and_files(sample_aeb):
+    assert list(dict.fromkeys(sample_aeb["task"])) == list(TASKS)
+    assert tuple(sample_aeb.column_names) == aeb.COLUMNS
+    assert not any("mystery" in name for name in sample_aeb["id"])
+
+
+def test_prompts_are_as_render_makes_them(sample_aeb):
+    for row in sample_aeb.select(range(0, len(sample_aeb), 20)):
+        assert prompts.render(row | {"gold": None}) == {"prompt": row["prompt"]}
+        assert row["instruction"] in prompts.instructions(row["task"])
+
+
+def test_same_seed_gives_the_same_items_and_another_does_not(sample_aeb):
+    again = aeb.build(data="sample").to_pandas()
+    other = aeb.build(data="sample", seed=1).to_pandas()
+    assert again.equals(sample_aeb.to_pandas())
+    assert not other["instruction"].equals(again["instruction"])
+    assert other["gold"].equals(again["gold"])
+
+
+def test_a_tasks_items_do_not_hang_on_the_other_tasks(sample_aeb):
+    alone = aeb.build(["V-oc"], data="sample").to_pandas()
+    rows = sample_aeb.to_pandas().query("task == 'V-oc'").reset_index(drop=True)
+    assert alone.equals(rows)
+
+
+def test_unknown_task_is_an_error():
+    with pytest.raises(DataError, match="no task 'SST'"):
+        aeb.build(["SST"], data="sample")
+
+
+def test_draw_keeps_so_many_of_each_group_in_order(sample_aeb):
+    drawn = aeb.draw(sample_aeb, 3).to_pandas()
+    sizes = drawn.groupby(["task", "emotion"], dropna=False).size()
+    assert len(sizes) == 11 and set(sizes) == {3}
+    places = [sample_aeb["prompt"].index(prompt) for prompt in drawn["prompt"]]
+    assert places == sorted(places)
+
+
+def test_draw_is_seeded(sample_aeb):
+    ids = [list(aeb.draw(sample_aeb, 3, seed)["id"]) for seed in (0, 0, 1)]
+    assert ids[0] == ids[1] != ids[2]
+
+
+@pytest.mark.parametrize("size", [None, 10_000])
+def test_draw_of_more_than_there_are_keeps_all(sample_aeb, size):
+    assert aeb.draw(sample_aeb, size).to_pandas().equals(sample_aeb.to_pandas())
+
+
+def test_draw_of_none_is_an_error(sample_aeb):
+    with pytest.raises(DataError, match="per_group is 0"):
+        aeb.draw(sample_aeb, 0)
+
+
+def test_released_line_is_taken_apart(tmp_path):
+    (tmp_path / "AEB.jsonl").write_text(json.dumps(LINE) + "\n")
+    assert aeb.read_release(tmp_path / "AEB.jsonl")[0] == LINE | {
+        "id": "0",
+        "emotion": None,
+        "text": "a b. c.",
+        "instruction": "Say how.",
+        "gold": "1",
+    }
+
+
+@pytest.mark.parametrize(
+    ("bad", "reason"),
+    [
+        ("{", "expected JSON with task, prompt and gold"),
+        ("[1]", "expected JSON with task, prompt and gold"),
+        (json.dumps({"task": "SST", "prompt": ""}), "KeyError.*gold"),
+        (json.dumps(LINE | {"prompt": "Human: hi"}), "not a prompt as released: 'Hum"),
+        (json.dumps(LINE | {"prompt": None}), "not a prompt as released|expected JSON"),
+    ],
+)
+def test_bad_released_line_is_named(tmp_path, bad, reason):
+    path = tmp_path / "AEB.jsonl"
+    path.write_text(f"{json.dumps(LINE)}\n{bad}\n")
+    with pytest.raises(DataError, match=rf"AEB.jsonl:2: .*({reason})"):
+        aeb.read_release(path)
+
+
+def test_real_items_are_13269(real_aeb):
+    counts = real_aeb["task"].value_counts().to_dict()
+    assert counts == {name: task.sizes["test"] for name, task in TASKS.items()}
+    assert len(real_aeb) == 13_269 and not real_aeb["id"].str.contains("mystery").any()
+
+
+def test_release_holds_all_tasks_in_their_published_sizes(real_data):
+    found = aeb.read_release(real_data / "release" / "AEB.jsonl").to_pandas()
+    sizes = found["task"].value_counts()
+    assert len(found) == 30_808
+    assert sizes[["GoEmotions", "SST", "TDT", "V-A"]].tolist() == [
+        5427, 2210, 692, 1000,
+    ]  # fmt: skip
+
+
+def test_real_items_are_the_released_ones_in_text(real_aeb, release):
+    assert real_aeb["task"].tolist() == release["task"].tolist()
+    assert real_aeb["emotion"].tolist() == release["emotion"].tolist()
+    ours, theirs = (
+        [" ".join(text.split()) for text in frame["text"]]
+        for frame in (real_aeb, release)
+    )
+    # The release adds a full stop, here and there after the raw text's last space.
+    other = [
+        (raw, released)
+        for raw, released in zip(ours, theirs, strict=True)
+        if released not in (raw, f"{raw}.", f"{raw} .")
+    ]
+    assert other == [] and len(ours) == 13_269
+
+
+def test_real_items_are_the_released_ones_in_gold(real_aeb, release):
+    ours, theirs = (
+        [answers.read_gold(*pair) for pair in zip(x["task"], x["gold"], strict=True)]
+        for x in (real_aeb, release)
+    )
+    assert ours == theirs and len(ours) == 13_269
+    classes = real_aeb["task"].isin(["EI-oc", "V-oc"]).to_numpy()
+    assert real_aeb["gold"][classes].tolist() == release["gold"][classes].tolist()

@@ -1,0 +1,76 @@
+import pandas as pd
+import pytest
+from datasets import Dataset
+
+from emolib import DataError, errors
+
+BAD = "-3: very negative emotional state can be inferred"
+ROWS = [
+    ("EI-reg", "1", "joy", "so happy 🎉", "0.900", "0.4"),
+    ("EI-reg", "1", "fear", "so happy 🎉", "0.100", "0.1"),
+    ("EI-oc", "1", "joy", "so happy 🎉", "3: high amount of joy can be inferred", "1"),
+    ("V-oc", "2", None, "meh", BAD, "3"),
+    ("V-reg", "2", None, "meh", "0.250", "48: disgust"),
+    ("E-c", "1", None, "so happy 🎉", "joy, love", "joy, fear"),
+    ("E-c", "2", None, "meh", "neutral or no emotion", "neutral or no emotion"),
+]  # fmt: skip
+NAMES = ["task", "id", "emotion", "text", "gold", "response"]
+
+
+@pytest.fixture
+def given():
+    frame = pd.DataFrame(ROWS, columns=NAMES)
+    rows = Dataset.from_pandas(frame[NAMES[:5]])
+    return rows, frame[["id", "task", "emotion", "response"]]
+
+
+def test_error_is_a_share_of_the_scale(given):
+    table = errors.compare(*given)
+    found = table["error"].tolist()
+    assert found[:4] == pytest.approx([0.5, 0, 2 / 3, 1])
+    assert pd.isna(found[4])  # unparsed
+    assert found[5:] == pytest.approx([1 - 1 / 3, 0])
+
+
+def test_comparison_keeps_the_responses_order(given):
+    rows, responses = given
+    turned = responses.iloc[::-1].head(4)
+    table = errors.compare(rows, turned)
+    assert table["response"].tolist() == turned["response"].tolist()
+    assert table["gold"].tolist() == [(), ("joy", "love"), 0.25, -3]
+    assert table["predicted"].tolist() == [(), ("fear", "joy"), None, 3]
+
+
+def test_response_without_its_item_is_an_error(given):
+    rows, responses = given
+    with pytest.raises(DataError, match=r"1 responses to items .*'EI-reg', '1', 'joy'"):
+        errors.compare(rows.select(range(1, 7)), responses)
+
+
+def test_two_responses_to_one_item_are_an_error(given):
+    rows, responses = given
+    with pytest.raises(DataError, match=r"two responses to one item: .*'E-c', '2'"):
+        errors.compare(rows, pd.concat([responses, responses.tail(1)]))
+
+
+def test_worst_are_the_unparsed_and_the_farthest(given):
+    table = errors.compare(*given)
+    assert errors.find_worst(table, "EI-reg", 1)["response"].tolist() == ["0.4"]
+    assert errors.find_worst(table, "V-reg")["response"].tolist() == ["48: disgust"]
+    both = errors.find_worst(table, "E-c")
+    assert both["response"].tolist() == ["joy, fear", "neutral or no emotion"]
+
+
+@pytest.mark.parametrize(
+    ("text", "words", "emoji", "hashtags", "negation"),
+    [
+        ("I can't even", 3, False, False, True),
+        ("I can’t even #done", 4, False, True, True),
+        ("nothing new ☕", 3, True, False, True),
+        ("notable nobles #", 3, False, False, False),
+        ("We're # 1 🥳🥳", 4, True, False, False),
+    ],
+)
+def test_text_is_described(text, words, emoji, hashtags, negation):
+    found = errors.describe(pd.Series([text])).iloc[0].tolist()
+    assert found == [words, emoji, hashtags, negation]

