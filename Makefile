@@ -1,6 +1,7 @@
 # make demo        the main job on the bundled sample, no network but the package index
 # make test        ruff, pytest, every notebook
 # make reproduce   RUN=semeval_cpu: the same path on real data (set EMOLIB_DATA)
+# make notebooks   executes the committed notebooks in place
 # make bench       rows per second of building AAID
 # Each does its own set-up in .venv (one per Python version) and starts at once after that.
 PYTHON ?= python3.11
@@ -11,7 +12,7 @@ export PATH := $(abspath $(BIN)):$(PATH)
 export TOKENIZERS_PARALLELISM := false
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test reproduce bench clean
+.PHONY: demo test reproduce notebooks bench clean
 
 demo: $(VENV)/.done
 	HF_HUB_OFFLINE=1 $(BIN)/python -m emolib.execute notebooks/runs/sample.yaml
@@ -25,6 +26,10 @@ test: $(VENV)/.done
 
 reproduce: $(VENV)/.done
 	$(BIN)/python -m emolib.execute notebooks/runs/$(RUN).yaml
+
+notebooks: $(VENV)/.done
+	rm -rf runs/sample
+	HF_HUB_OFFLINE=1 $(BIN)/python -m emolib.execute refresh
 
 bench: $(VENV)/.done
 	$(BIN)/python tests/bench/bench_aaid.py

@@ -1,6 +1,10 @@
 """Instruction data, fine-tuning and evaluation for affect in text (EmoLLMs)."""
 
+import warnings
 from importlib.metadata import PackageNotFoundError, version
+
+# Text progress bars are meant here: widget bars break notebooks on some viewers.
+warnings.filterwarnings("ignore", message="IProgress not found")
 
 try:
     __version__ = version("emolib")

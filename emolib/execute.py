@@ -86,6 +86,31 @@ def run(file: str | Path, only: list[str] | None = None) -> list[Path]:
     return done
 
 
+def refresh(only: list[str] | None = None) -> None:
+    """Executes the committed notebooks in place, for committing them with outputs.
+
+    What goes to the error stream (progress bars, kernel notices) is not kept.
+    """
+    import nbformat
+    from nbclient import NotebookClient
+
+    for path in find_notebooks():
+        if only and path.name[:2] not in only:
+            continue
+        print(f"{path.name} ...", flush=True)
+        notebook = nbformat.read(path, as_version=4)
+        place = {"metadata": {"path": str(path.parent)}}
+        NotebookClient(notebook, kernel_name="python3", resources=place).execute()
+        notebook.metadata.pop("widgets", None)
+        for cell in notebook.cells:
+            cell.metadata.pop("execution", None)
+            if cell.cell_type == "code":
+                kept = [o for o in cell.outputs if o.get("name") != "stderr"]
+                cell.outputs = kept
+        with runs.replacing(path) as temporary:
+            nbformat.write(notebook, temporary)
+
+
 def _read_run(file: Path) -> dict:
     try:
         given = yaml.safe_load(file.read_text(encoding="utf-8"))
@@ -134,9 +159,15 @@ def _evaluate(node: ast.expr):
 def main() -> None:
     """The command line: `python -m emolib.execute RUN.yaml [--only 02 03]`."""
     parser = argparse.ArgumentParser(prog="emolib.execute", description=run.__doc__)
-    parser.add_argument("file", help="a run file, such as notebooks/runs/sample.yaml")
+    parser.add_argument(
+        "file",
+        help="a run file, such as notebooks/runs/sample.yaml; or the word `refresh`:"
+        " execute the committed notebooks in place",
+    )
     parser.add_argument("--only", nargs="+", metavar="NN", help="only these notebooks")
     options = parser.parse_args()
+    if options.file == "refresh":
+        return refresh(options.only)
     try:
         done = run(options.file, options.only)
     except DataError as error:

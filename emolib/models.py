@@ -5,6 +5,7 @@ import importlib.util
 import json
 import logging
 import shutil
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,11 +17,15 @@ from transformers import (
     BitsAndBytesConfig,
     GgufConfig,
 )
+from transformers.utils.logging import disable_progress_bar
 
 from emolib import DataError, runs
 
-# Logged at import on some CPUs, about a kernel that nothing here needs.
+# Logged at import on some CPUs, about a kernel that nothing here needs; and a warning
+# from inside transformers 5.23 that no caller can act on.
 logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
+warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*deprecated")
+disable_progress_bar()  # one bar per load; a run's own bars stay
 
 ALIASES = {"smollm2-135m": "HuggingFaceTB/SmolLM2-135M-Instruct"}
 QUANTIZATIONS = (None, "nf4", "int8")

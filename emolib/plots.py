@@ -33,7 +33,9 @@ def save(axes: Axes, path: str | Path, note: str = "") -> list[Path]:
     """
     figure = axes.figure
     if note:
-        figure.text(0.5, -0.03, note, ha="center", va="top", fontsize="small")
+        figure.canvas.draw()
+        lowest = figure.get_tightbbox().y0 / figure.get_figheight()
+        figure.text(0.5, lowest - 0.03, note, ha="center", va="top", fontsize="small")
     paths = [Path(path).with_suffix(suffix) for suffix in (".svg", ".png")]
     paths[0].parent.mkdir(parents=True, exist_ok=True)
     for target, empty in zip(paths, ({"Date": None}, {"Software": None}), strict=True):
@@ -108,6 +110,8 @@ def draw_agreement(table: pd.DataFrame, task: str) -> Axes:
         title=f"{task}: n = {len(rows)}, Pearson r = {r:.2f}", ylabel="gold score"
     )
     lower.set(xlabel="predicted score", ylabel="gold - predicted")
+    if hue:
+        sns.move_legend(upper, "upper left", bbox_to_anchor=(1, 1))
     figure.align_ylabels()
     return upper
 
@@ -143,6 +147,7 @@ def draw_confusion(table: pd.DataFrame, task: str, axes: Axes | None = None) -> 
         xticklabels=classes, yticklabels=names, cbar_kws={"label": "share of row"},
     )  # fmt: skip
     axes.set(xlabel="predicted class", ylabel="gold class", title=task)
+    axes.grid(visible=False)
     axes.tick_params(axis="y", rotation=0)
     return axes
 
@@ -165,8 +170,8 @@ def draw_labels(
     axes.set(
         xlabel=f"emotion, number of gold texts of {len(gold)}", ylabel="", ylim=(0, 1)
     )
-    axes.tick_params(axis="x", labelsize=7)
-    axes.legend(title=None, ncols=3, loc="upper right")
+    axes.tick_params(axis="x", labelsize=7, rotation=35)
+    sns.move_legend(axes, "lower center", bbox_to_anchor=(0.5, 1), ncols=3, title=None)
     return axes
 
 
@@ -183,6 +188,7 @@ def draw_cooccurrence(table: pd.DataFrame, task: str = "E-c") -> Axes:
             cbar_kws={"label": "share of A's texts with B"},
         )  # fmt: skip
         axes.set(title=f"{title}, n = {len(marks)}", xlabel="label B", ylabel="")
+        axes.grid(visible=False)
     both[0].set_ylabel("label A")
     figure.tight_layout()
     return both[0]
@@ -210,6 +216,9 @@ def draw_error_by_feature(table: pd.DataFrame) -> Axes:
         axes.set_xticks(axes.get_xticks(), shown)
         axes.set(xlabel=name, ylabel="mean error, share of scale", ylim=(0, None))
     figure.tight_layout()
+    sns.move_legend(
+        all_axes[0], "lower left", bbox_to_anchor=(0, 1), ncols=5, title=None
+    )
     return all_axes[0]
 
 

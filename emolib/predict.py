@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 from datasets import Dataset
-from tqdm.auto import tqdm
+from tqdm import tqdm
 from transformers import GenerationConfig
 
 from emolib import DataError, runs

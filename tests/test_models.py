@@ -78,16 +78,16 @@ def test_model_is_ready_to_answer(tiny_model):
 
 
 @pytest.mark.parametrize(
-    ("quantization", "layer"),
-    [("nf4", bnb.nn.Linear4bit), ("int8", bnb.nn.Linear8bitLt)],
+    ("quantization", "layer", "least"),
+    [("nf4", bnb.nn.Linear4bit, 0.4), ("int8", bnb.nn.Linear8bitLt, 0.9)],
 )
-def test_quantized_model_answers_nearly_alike(tiny_model, quantization, layer):
+def test_quantized_model_answers_nearly_alike(tiny_model, quantization, layer, least):
     exact = compute_logits(*models.load(tiny_model))
     model, tokenizer = models.load(tiny_model, quantization)
     layers = [m for m in model.modules() if isinstance(m, layer)]
     assert len(layers) == 14  # seven in each of the two blocks
     pair = torch.stack([exact, compute_logits(model, tokenizer).float()]).flatten(1)
-    assert 0.8 < torch.corrcoef(pair)[0, 1] < 0.99999
+    assert least < torch.corrcoef(pair)[0, 1] < 0.99999
     assert model.settings["quantization"] == quantization
 
 
@@ -117,7 +117,7 @@ def test_pickled_weights_are_refused(tiny_model, tmp_path):
     (folder / "model.safetensors").unlink()
     model, _ = models.load(tiny_model)
     torch.save(model.state_dict(), folder / "pytorch_model.bin")
-    with pytest.raises(DataError, match="cannot load model .*pickled"):
+    with pytest.raises(DataError, match=r"cannot load model .*pickled"):
         models.load(folder)
 
 
@@ -125,7 +125,7 @@ def test_damaged_weights_are_an_error(tiny_model, tmp_path):
     folder = Path(shutil.copytree(tiny_model, tmp_path / "torn"))
     weights = (folder / "model.safetensors").read_bytes()
     (folder / "model.safetensors").write_bytes(weights[: len(weights) // 2])
-    with pytest.raises(DataError, match="cannot load model .*torn"):
+    with pytest.raises(DataError, match=r"cannot load model .*torn"):
         models.load(folder)
 
 

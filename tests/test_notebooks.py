@@ -1,5 +1,6 @@
 """A static gate on the notebooks and run files; nbval executes them apart from this."""
 
+import itertools
 import json
 from pathlib import Path
 
@@ -64,7 +65,7 @@ def test_notebook_stays_readable(path):
     assert [c["id"] for c in code if get_source(c).count("\n") >= 20] == []
     told = sum(
         before["cell_type"] == "markdown"
-        for before, cell in zip(cells, cells[1:], strict=False)
+        for before, cell in itertools.pairwise(cells)
         if cell["cell_type"] == "code"
     )
     assert told >= 0.8 * len(code)

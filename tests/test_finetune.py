@@ -1,0 +1,373 @@
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from datasets import Dataset
+from huggingface_hub import ModelCard
+from trl import SFTTrainer
+
+from emolib import DataError, aaid, finetune, models, predict, runs
+
+FAST = {
+    "batch_size": 8,
+    "micro_batch_size": 4,
+    "max_steps": 8,
+    "eval_steps": 3,
+    "learning_rate": 2e-2,
+    "patience": 9,
+    "progress": False,
+}
+
+
+@pytest.fixture(scope="module")
+def rows(sample_aaid):
+    """Training and validation rows."""
+    return sample_aaid["train"].select(range(40)), sample_aaid["validation"].select(
+        range(8)
+    )
+
+
+@pytest.fixture(scope="module")
+def tuned(rows, tiny_model, tmp_path_factory):
+    """A finished nf4 run."""
+    folder = tmp_path_factory.mktemp("runs") / "tuned"
+    return finetune.finetune(*rows, tiny_model, folder, **FAST)
+
+
+def make_trainer(rows, tiny_model, folder, quantization="nf4", **settings):
+    model, tokenizer = models.load(tiny_model, quantization)
+    tokenizer.padding_side = "right"
+    chosen = finetune.Settings(quantization=quantization, **FAST | settings)
+    return finetune.make_trainer(model, tokenizer, *rows, folder, chosen)
+
+
+def read_weights(run: Path) -> bytes:
+    return (run / "adapter" / "adapter_model.safetensors").read_bytes()
+
+
+def stop_at(monkeypatch, step: int) -> None:
+    """Stops training from outside once so many optimizer steps are done."""
+    original = finetune._Trainer.training_step
+
+    def training_step(self, *given, **more):
+        if self.state.global_step == step:
+            raise KeyboardInterrupt
+        return original(self, *given, **more)
+
+    monkeypatch.setattr(finetune._Trainer, "training_step", training_step)
+
+
+def test_loss_falls(tuned):
+    log = finetune.read_log(tuned)
+    training, validation = log["loss"].dropna(), log["eval_loss"].dropna()
+    assert training.tail(3).mean() < training.iloc[0] - 0.5
+    assert validation.iloc[-1] < validation.iloc[0] - 0.1
+
+
+def test_log_has_every_step_and_evaluation(tuned):
+    log = finetune.read_log(tuned)
+    assert list(log) == [
+        *("step", "epoch", "loss", "eval_loss", "learning_rate", "grad_norm")
+    ]
+    assert log.dropna(subset="loss")["step"].tolist() == list(range(1, 9))
+    assert log.dropna(subset="eval_loss")["step"].tolist()[:2] == [3, 6]
+
+
+def test_run_says_what_it_was_made_of(tuned, rows, tiny_model):
+    found = runs.read(tuned)
+    settings = found["settings"]
+    assert settings["train"] == {"rows": 40, "sha256": runs.hash_rows(rows[0])}
+    assert settings["prompt_form"] == "paper" and settings["quantization"] == "nf4"
+    assert settings["seed"] == 0 and settings["lora_dropout"] == 0.05
+    assert found["weights"] == models.hash_weights(tiny_model)
+    assert found["steps"] == 8 and "finished" in found
+    assert found["rows_left_out"] == {"train": 0, "validation": 0}
+
+
+def test_best_adapter_is_the_one_with_the_lowest_validation_loss(tuned):
+    found, log = runs.read(tuned), finetune.read_log(tuned)
+    best = log.loc[log["eval_loss"].idxmin()]
+    assert found["best_step"] == best["step"]
+    assert found["best_eval_loss"] == pytest.approx(best["eval_loss"])
+    kept = tuned / "checkpoints" / f"checkpoint-{found['best_step']}"
+    weights = (kept / "adapter_model.safetensors").read_bytes()
+    assert weights == read_weights(tuned)
+
+
+def test_finished_run_returns_at_once(tuned, rows, tiny_model, monkeypatch):
+    before = read_weights(tuned), runs.read(tuned)
+    monkeypatch.setattr(models, "load", lambda *_, **__: pytest.fail("loaded"))
+    assert finetune.finetune(*rows, tiny_model, tuned, **FAST) == tuned
+    assert (read_weights(tuned), runs.read(tuned)) == before
+
+
+def test_progress_bar_is_no_setting_of_the_run(tuned, rows, tiny_model):
+    again = FAST | {"progress": True}
+    assert finetune.finetune(*rows, tiny_model, tuned, **again) == tuned
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"learning_rate": 1e-2}, "learning_rate was 0.02, now 0.01"),
+        ({"quantization": None}, "quantization was 'nf4', now None"),
+    ],
+)
+def test_run_with_other_settings_is_refused(tuned, rows, tiny_model, change, reason):
+    with pytest.raises(DataError, match=reason):
+        finetune.finetune(*rows, tiny_model, tuned, **FAST | change)
+
+
+def test_run_with_other_data_is_refused(tuned, rows, tiny_model):
+    train, validation = rows
+    with pytest.raises(DataError, match=r"train was .*, now .*'rows': 39"):
+        finetune.finetune(
+            train.select(range(39)), validation, tiny_model, tuned, **FAST
+        )
+
+
+def test_card_parses_and_names_its_base(tuned, tiny_model):
+    card = ModelCard.load(tuned / "adapter" / "README.md")
+    assert card.data.library_name == "peft" and card.data.language == "en"
+    assert card.data.pipeline_tag == "text-generation"
+    assert card.data.base_model == tiny_model
+    record = card.text.split("```json\n")[1].split("\n```")[0]
+    assert json.loads(record)["settings"] == runs.read(tuned)["settings"]
+    assert "{" not in card.text.split("```json")[0]
+
+
+def test_adapter_answers_prompts_in_its_own_form(tuned, sample_aeb, tmp_path):
+    model, tokenizer = models.load(tuned, "nf4")
+    assert model.settings["prompt_form"] == "paper"
+    few = sample_aeb.select(range(2))
+    options = {"max_new_tokens": 4, "progress": False}
+    assert len(predict.predict(few, model, tokenizer, tmp_path / "a", **options)) == 2
+    changed = few.map(lambda row: {"prompt": row["prompt"].strip()})
+    with pytest.raises(DataError, match="the adapter was trained on 'paper'"):
+        predict.predict(changed, model, tokenizer, tmp_path / "b", **options)
+
+
+def test_adapter_of_an_alias_names_the_hub_id(rows, tiny_model, tmp_path, monkeypatch):
+    monkeypatch.setattr(models, "ALIASES", {"tiny": "Org/Tiny-Chat"})
+    monkeypatch.setattr(models, "resolve", lambda name: {"tiny": tiny_model}[name])
+    run = finetune.finetune(*rows, "tiny", tmp_path, **FAST | {"max_steps": 1})
+    config = json.loads((run / "adapter" / "adapter_config.json").read_text())
+    assert config["base_model_name_or_path"] == "Org/Tiny-Chat"
+    assert ModelCard.load(run / "adapter" / "README.md").data.base_model == (
+        "Org/Tiny-Chat"
+    )
+    assert models.load(run)[0].settings["model"] == "tiny"
+
+
+@pytest.mark.parametrize("quantization", ["nf4", None])
+@pytest.mark.parametrize("step", [1, 4, 7])
+def test_interrupted_run_ends_with_the_weights_of_a_straight_one(
+    rows, tiny_model, tuned, tmp_path, quantization, step
+):
+    settings = FAST | {"quantization": quantization}
+    straight = tuned
+    if quantization is None:
+        straight = finetune.finetune(*rows, tiny_model, tmp_path / "a", **settings)
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        stop_at(patch, step)
+        finetune.finetune(*rows, tiny_model, tmp_path / "b", **settings)
+    resumed = finetune.finetune(*rows, tiny_model, tmp_path / "b", **settings)
+    assert read_weights(resumed) == read_weights(straight)
+    assert finetune.read_log(resumed).equals(finetune.read_log(straight))
+
+
+def test_run_goes_on_from_its_last_checkpoint(
+    rows, tiny_model, tuned, tmp_path, capsys
+):
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        stop_at(patch, 7)
+        finetune.finetune(*rows, tiny_model, tmp_path, **FAST)
+    capsys.readouterr()
+    stop = tmp_path / "checkpoints" / "checkpoint-6"
+    with pytest.MonkeyPatch.context() as patch:
+        stop_at(patch, 5)  # would stop it if it started before
+        finetune.finetune(*rows, tiny_model, tmp_path, **FAST)
+    assert f"Going on from {stop}." in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("lost", ["trainer_state.json", "everything"])
+def test_torn_checkpoint_is_passed_over(rows, tiny_model, tuned, tmp_path, lost):
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        stop_at(patch, 7)
+        finetune.finetune(*rows, tiny_model, tmp_path, **FAST)
+    torn = tmp_path / "checkpoints" / "checkpoint-6"
+    for path in torn.glob(lost if lost.endswith("json") else "*"):
+        path.unlink()
+    run = finetune.finetune(*rows, tiny_model, tmp_path, **FAST)
+    assert read_weights(run) == read_weights(tuned)
+
+
+@pytest.mark.parametrize("place", ["_save", "runs.finish"])
+def test_run_killed_at_its_end_finishes(
+    rows, tiny_model, tuned, tmp_path, monkeypatch, place
+):
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    owner = runs if place.startswith("runs") else finetune
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(owner, place.removeprefix("runs."), stop)
+        finetune.finetune(*rows, tiny_model, tmp_path, **FAST)
+    run = finetune.finetune(*rows, tiny_model, tmp_path, **FAST)
+    assert read_weights(run) == read_weights(tuned)
+    assert runs.read(run)["steps"] == 8
+
+
+def test_early_stop_comes_at_the_same_step_after_an_interruption(
+    rows, tiny_model, tmp_path
+):
+    # At this rate the validation loss soon rises.
+    settings = FAST | {"learning_rate": 1.0, "eval_steps": 1, "patience": 3}
+    settings |= {"max_steps": 30, "scheduler": "constant"}
+    straight = finetune.finetune(*rows, tiny_model, tmp_path / "a", **settings)
+    steps = runs.read(straight)["steps"]
+    assert 3 < steps < 30
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        stop_at(patch, steps - 1)
+        finetune.finetune(*rows, tiny_model, tmp_path / "b", **settings)
+    resumed = finetune.finetune(*rows, tiny_model, tmp_path / "b", **settings)
+    assert runs.read(resumed)["steps"] == steps
+    assert read_weights(resumed) == read_weights(straight)
+
+
+def test_evaluating_does_not_change_training(rows, tiny_model, tmp_path):
+    # Without models.keep_unpacked this fails on a CPU with AVX512-BF16.
+    curves = []
+    for eval_steps in (1, 6):
+        settings = {"eval_steps": eval_steps, "max_steps": 5, "lora_dropout": 0.0}
+        folder = tmp_path / str(eval_steps)
+        run = finetune.finetune(*rows, tiny_model, folder, **FAST | settings)
+        curves.append(finetune.read_log(run).dropna(subset="loss")["loss"].tolist())
+    assert len(curves[0]) == 6 and curves[0] == curves[1]
+
+
+@pytest.mark.parametrize("items", [None, 100])
+def test_loss_is_that_of_trls_own_trainer(rows, tiny_model, tmp_path, items):
+    trainer = make_trainer(rows, tiny_model, tmp_path, None)
+    trainer.model.eval()  # no dropout
+    batch = next(iter(trainer.get_train_dataloader()))
+    more = {"num_items_in_batch": items and torch.tensor(items)}
+    ours = trainer.compute_loss(trainer.model, dict(batch), **more)
+    theirs = SFTTrainer.compute_loss(trainer, trainer.model, dict(batch), **more)
+    assert ours.item() > 1
+    assert ours.item() == pytest.approx(theirs.item(), abs=1e-4)
+
+
+def test_gradients_are_those_of_trls_own_trainer(rows, tiny_model, tmp_path):
+    trainer = make_trainer(rows, tiny_model, tmp_path, None, lora_dropout=0.0)
+    batch = next(iter(trainer.get_train_dataloader()))
+    found = []
+    for compute in (type(trainer).compute_loss, SFTTrainer.compute_loss):
+        trainer.model.zero_grad()
+        compute(trainer, trainer.model, dict(batch)).backward()
+        trained = [
+            p.grad.clone() for p in trainer.model.parameters() if p.requires_grad
+        ]
+        found.append(torch.cat([x.flatten() for x in trained]))
+    assert found[0].norm() > 0.1
+    assert torch.allclose(*found, atol=1e-5)
+
+
+def test_loss_is_on_completion_and_end_of_text_only(rows, tiny_model, tmp_path):
+    trainer = make_trainer(rows, tiny_model, tmp_path, None)
+    tokenizer = trainer.processing_class
+    batch = next(iter(trainer.get_train_dataloader()))
+    for labels in batch["labels"]:
+        text = tokenizer.decode(labels[labels != -100])
+        completion = text.removesuffix(tokenizer.eos_token)
+        assert completion != text and completion in rows[0]["completion"]
+
+
+def test_adapter_weights_are_float32_from_the_start(rows, tiny_model, tmp_path):
+    trainer = make_trainer(rows, tiny_model, tmp_path)
+    kinds = {p.dtype for p in trainer.model.parameters() if p.requires_grad}
+    assert kinds == {torch.float32}
+
+
+def test_too_long_rows_are_counted_and_reported(rows, tiny_model, tmp_path, capsys):
+    train, validation = rows
+    _, tokenizer = models.load(tiny_model)
+    sizes = [
+        [
+            len(tokenizer(row["prompt"] + row["completion"] + "</s>").input_ids)
+            for row in x
+        ]
+        for x in rows
+    ]
+    limit = sorted(sizes[0])[-4]
+    expected = [sum(size > limit for size in part) for part in sizes]
+    settings = FAST | {"max_length": limit, "max_steps": 1}
+    run = finetune.finetune(train, validation, tiny_model, tmp_path, **settings)
+    left_out = runs.read(run)["rows_left_out"]
+    assert left_out == dict(zip(("train", "validation"), expected, strict=True))
+    assert 0 < left_out["train"] <= 3
+    assert f"{expected[0]} of 40 training rows" in capsys.readouterr().out
+
+
+def test_no_row_that_is_short_enough_is_an_error(rows, tiny_model, tmp_path):
+    with pytest.raises(DataError, match="no row is as short as max_length=9 tokens"):
+        finetune.finetune(*rows, tiny_model, tmp_path, **FAST | {"max_length": 9})
+
+
+def test_row_whose_prompt_merges_with_its_answer_is_refused(byte_tokenizer):
+    rows = Dataset.from_list([{"prompt": "can be infer", "completion": "red"}])
+    with pytest.raises(DataError, match=r"row 0: .* merges .* 'red': take another"):
+        finetune.keep_short(rows, byte_tokenizer, 100)
+
+
+@pytest.mark.parametrize("form", ["plain", "chat"])
+def test_other_prompt_forms_train(byte_tokenizer, tiny_model, tmp_path, form):
+    made = aaid.build("sample", form=form, tokenizer=byte_tokenizer)
+    given = made["train"].select(range(16)), made["validation"].select(range(4))
+    run = finetune.finetune(*given, tiny_model, tmp_path, **FAST | {"max_steps": 1})
+    assert runs.read(run)["settings"]["prompt_form"] == form
+    assert models.load(run)[0].settings["prompt_form"] == form
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({"lr": 1e-3}, "no fine-tuning setting lr: there are quantization, epochs"),
+        ({"micro_batch_size": 3}, "micro_batch_size 3 does not divide batch_size 8"),
+        ({"quantization": "nf5"}, "quantization 'nf5': expected one of None, nf4"),
+        ({"dtype": "half"}, "dtype 'half': expected one of float32"),
+    ],
+)
+def test_setting_that_does_not_exist_is_an_error(
+    rows, tiny_model, tmp_path, settings, reason
+):
+    with pytest.raises(DataError, match=reason):
+        finetune.finetune(*rows, tiny_model, tmp_path / "run", **FAST | settings)
+
+
+@pytest.mark.parametrize(
+    ("bad", "reason"),
+    [
+        ({"prompt": ["a"]}, "train rows have no column completion"),
+        ({"prompt": ["a", "b"], "completion": ["c", " "]}, "train row 1: its comple"),
+        ({"prompt": ["a", None], "completion": ["c", "d"]}, "train row 1: its prompt"),
+        ({"prompt": [], "completion": []}, "there are no train rows"),
+    ],
+)
+def test_rows_that_cannot_be_trained_on_are_an_error(rows, tmp_path, bad, reason):
+    with pytest.raises(DataError, match=reason):
+        finetune.finetune(Dataset.from_dict(bad), rows[1], "tiny", tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_run_without_a_report_has_no_log(tmp_path):
+    with pytest.raises(DataError, match=r"no log\.csv"):
+        finetune.read_log(tmp_path)
+
+
+def test_copied_run_still_loads(tuned, tmp_path):
+    moved = Path(shutil.copytree(tuned, tmp_path / "moved"))
+    settings = models.load(moved)[0].settings
+    assert settings["adapter_weights"] == models.hash_weights(tuned / "adapter")
