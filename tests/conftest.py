@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import shutil
 from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # before anything imports a Hub client
@@ -18,6 +19,14 @@ CHAT = (
     "{% for m in messages %}<|{{ m['role'] }}|>\n{{ m['content'] }}\n{% endfor %}"
     "{% if add_generation_prompt %}<|assistant|>\n{% endif %}"
 )
+TINY = {
+    "hidden_size": 64,  # the smallest that bitsandbytes repacks, see keep_unpacked
+    "intermediate_size": 128,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 2,
+    "initializer_range": 0.3,
+}
 SPECIAL = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>"}
 
 
@@ -103,11 +112,9 @@ def unigram_tokenizer(texts):
     words = pre_tokenizers.Metaspace(prepend_scheme="first")
     made.pre_tokenizer = pre_tokenizers.Sequence([lines, words])
     made.decoder = decoders.Metaspace(prepend_scheme="first")
+    special = ["<unk>", *SPECIAL.values()]
     trainer = trainers.UnigramTrainer(
-        vocab_size=800,
-        special_tokens=["<unk>", *SPECIAL.values()],
-        unk_token="<unk>",
-        show_progress=False,
+        vocab_size=800, special_tokens=special, unk_token="<unk>", show_progress=False
     )
     made.train_from_iterator(texts, trainer)
     return _wrap(made)
@@ -145,18 +152,9 @@ def tiny_model(byte_tokenizer, tmp_path_factory) -> str:
     # More threads than free cores make steps this small a hundred times slower.
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=len(byte_tokenizer),
-        hidden_size=16,
-        intermediate_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        num_key_value_heads=2,
-        initializer_range=0.5,
-        bos_token_id=byte_tokenizer.bos_token_id,
-        eos_token_id=byte_tokenizer.eos_token_id,
-        pad_token_id=byte_tokenizer.pad_token_id,
-    )
+    names = ("bos_token_id", "eos_token_id", "pad_token_id")
+    ends = {name: getattr(byte_tokenizer, name) for name in names}
+    config = LlamaConfig(vocab_size=len(byte_tokenizer), **TINY, **ends)
     folder = tmp_path_factory.mktemp("models") / "tiny"
     LlamaForCausalLM(config).save_pretrained(folder)
     byte_tokenizer.save_pretrained(folder)
@@ -166,6 +164,4 @@ def tiny_model(byte_tokenizer, tmp_path_factory) -> str:
 @pytest.fixture
 def corpus(tmp_path):
     """A copy of the sample corpus that a test may damage."""
-    import shutil
-
     return Path(shutil.copytree(corpora.locate("sample"), tmp_path / "corpus"))

@@ -104,11 +104,10 @@ def test_card_parses_and_says_what_it_is(exported, sample_aaid):
 
 
 def test_export_that_fails_leaves_no_file(sample_aaid, tmp_path, monkeypatch):
-    def fail(path, *_):
-        path.write_text("half")
+    def fail(*_):
         raise OSError("disk full")
 
-    monkeypatch.setattr(type(sample_aaid["train"]), "to_parquet", lambda _, p: fail(p))
+    monkeypatch.setattr(os, "replace", fail)
     with pytest.raises(OSError, match="disk full"):
         aaid.export(sample_aaid, tmp_path, "the sample")
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []

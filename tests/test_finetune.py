@@ -37,6 +37,7 @@ def tuned(rows, tiny_model, tmp_path_factory):
 
 
 def make_trainer(rows, tiny_model, folder, quantization="nf4", **settings):
+    """The trainer of a run that has not begun."""
     model, tokenizer = models.load(tiny_model, quantization)
     tokenizer.padding_side = "right"
     chosen = finetune.Settings(quantization=quantization, **FAST | settings)
@@ -237,15 +238,16 @@ def test_early_stop_comes_at_the_same_step_after_an_interruption(
     assert read_weights(resumed) == read_weights(straight)
 
 
-def test_evaluating_does_not_change_training(rows, tiny_model, tmp_path):
+@pytest.mark.parametrize("steps", [5, 8])  # an epoch has five
+def test_evaluating_does_not_change_training(rows, tiny_model, tmp_path, steps):
     # Without models.keep_unpacked this fails on a CPU with AVX512-BF16.
     curves = []
-    for eval_steps in (1, 6):
-        settings = {"eval_steps": eval_steps, "max_steps": 5, "lora_dropout": 0.0}
+    for eval_steps in (1, 8):
+        settings = {"eval_steps": eval_steps, "max_steps": steps, "lora_dropout": 0.0}
         folder = tmp_path / str(eval_steps)
         run = finetune.finetune(*rows, tiny_model, folder, **FAST | settings)
         curves.append(finetune.read_log(run).dropna(subset="loss")["loss"].tolist())
-    assert len(curves[0]) == 6 and curves[0] == curves[1]
+    assert len(curves[0]) == steps and curves[0] == curves[1]
 
 
 @pytest.mark.parametrize("items", [None, 100])
@@ -292,23 +294,16 @@ def test_adapter_weights_are_float32_from_the_start(rows, tiny_model, tmp_path):
 
 
 def test_too_long_rows_are_counted_and_reported(rows, tiny_model, tmp_path, capsys):
-    train, validation = rows
-    _, tokenizer = models.load(tiny_model)
-    sizes = [
-        [
-            len(tokenizer(row["prompt"] + row["completion"] + "</s>").input_ids)
-            for row in x
-        ]
-        for x in rows
-    ]
+    tokenizer = models.load(tiny_model)[1]
+    whole = [[row["prompt"] + row["completion"] + "</s>" for row in x] for x in rows]
+    sizes = [[len(ids) for ids in tokenizer(x).input_ids] for x in whole]
     limit = sorted(sizes[0])[-4]
-    expected = [sum(size > limit for size in part) for part in sizes]
+    train, validation = (sum(size > limit for size in part) for part in sizes)
     settings = FAST | {"max_length": limit, "max_steps": 1}
-    run = finetune.finetune(train, validation, tiny_model, tmp_path, **settings)
-    left_out = runs.read(run)["rows_left_out"]
-    assert left_out == dict(zip(("train", "validation"), expected, strict=True))
-    assert 0 < left_out["train"] <= 3
-    assert f"{expected[0]} of 40 training rows" in capsys.readouterr().out
+    run = finetune.finetune(*rows, tiny_model, tmp_path, **settings)
+    found = runs.read(run)["rows_left_out"]
+    assert found == {"train": train, "validation": validation} and 0 < train <= 3
+    assert f"{train} of 40 training rows" in capsys.readouterr().out
 
 
 def test_no_row_that_is_short_enough_is_an_error(rows, tiny_model, tmp_path):

@@ -215,7 +215,7 @@ every_model = pytest.mark.parametrize("model", MODELS)
 
 @pytest.fixture(scope="session")
 def scored(real_data, real_aeb):
-    """Model -> (items with its responses, name of a metric -> our score)."""
+    """Model -> its responses beside the items, and our scores by name."""
     found = {}
     for model in MODELS:
         path = real_data / "release" / f"responses-{model}.jsonl"

@@ -1,0 +1,118 @@
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+
+from emolib import aeb, errors, metrics, plots
+from emolib.tasks import TASKS
+
+
+def answer(row: dict, generator) -> str:
+    """A fake response: mostly right, a few off, a few that cannot be read."""
+    if generator.random() < 0.1:
+        return "cry"
+    if TASKS[row["task"]].kind == "score":
+        return f"{np.clip(float(row['gold']) + generator.normal(0, 0.2), 0, 1):.3f}"
+    return row["gold"]
+
+
+@pytest.fixture(scope="module")
+def table():
+    rows, generator = aeb.build(data="sample"), np.random.default_rng(0)
+    responses = rows.to_pandas()[["id", "task", "emotion"]]
+    return errors.compare(
+        rows, responses.assign(response=[answer(row, generator) for row in rows])
+    )
+
+
+@pytest.fixture(scope="module")
+def scores(table):
+    part = table[table["task"].isin(["V-reg", "E-c"])]
+    return pd.concat(metrics.tabulate(part, model) for model in ("ours", "theirs"))
+
+
+@pytest.fixture(autouse=True)
+def closed():
+    plots.set_style()
+    yield
+    plt.close("all")
+
+
+LOG = pd.DataFrame(
+    {"step": [1, 2, 2], "loss": [2.0, 1.5, None], "eval_loss": [None, None, 1.7]}
+)
+FIGURES = {
+    "loss": lambda table, scores: plots.draw_loss(LOG),
+    "scores": lambda table, scores: plots.draw_scores(scores),
+    "agreement": lambda table, scores: plots.draw_agreement(table, "EI-reg"),
+    "valence": lambda table, scores: plots.draw_agreement(table, "V-reg"),
+    "calibration": lambda table, scores: plots.draw_calibration(table, "EI-reg"),
+    "confusion": lambda table, scores: plots.draw_confusion(table, "V-oc"),
+    "labels": lambda table, scores: plots.draw_labels(table),
+    "cooccurrence": lambda table, scores: plots.draw_cooccurrence(table),
+    "features": lambda table, scores: plots.draw_error_by_feature(table),
+}
+
+
+def read_texts(figure) -> str:
+    return "\n".join(text.get_text() for text in figure.findobj(plt.Text))
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_figure_names_its_axes(table, scores, name):
+    drawn = FIGURES[name](table, scores).figure
+    drawn.canvas.draw()
+    assert any(axes.get_xlabel() or name == "scores" for axes in drawn.axes)
+    assert any(axes.get_ylabel() for axes in drawn.axes)
+    assert all(axes.has_data() for axes in drawn.axes)
+
+
+@pytest.mark.parametrize("name", ["agreement", "labels", "features"])
+def test_same_figure_gives_the_same_bytes(table, scores, tmp_path, name):
+    saved = []
+    for folder in ("a", "b"):
+        drawn = FIGURES[name](table, scores)
+        saved.append(plots.save(drawn, tmp_path / folder / name, plots.SAMPLE_NOTE))
+    assert [path.suffix for path in saved[0]] == [".svg", ".png"]
+    for one, other in zip(*saved, strict=True):
+        assert one.read_bytes() == other.read_bytes()
+
+
+def test_note_stands_on_the_figure(tmp_path):
+    drawn = plots.draw_loss(LOG)
+    plots.save(drawn, tmp_path / "loss", plots.SAMPLE_NOTE)
+    assert plots.SAMPLE_NOTE in read_texts(drawn.figure)
+
+
+def test_scores_are_drawn_at_their_height_with_their_interval(scores):
+    axes = plots.draw_scores(scores)
+    drawn = [bar.get_height() for bar in axes.patches]
+    assert drawn == pytest.approx(scores["value"].tolist())
+    ends = np.concatenate(
+        [np.array(x)[:, 1] for c in axes.collections for x in c.get_segments()]
+    )
+    assert sorted(ends) == pytest.approx(sorted([*scores["low"], *scores["high"]]))
+
+
+def test_loss_curves_are_those_of_the_log():
+    curves = [line.get_xydata().tolist() for line in plots.draw_loss(LOG).lines]
+    assert curves == [[[1, 2.0], [2, 1.5]], [[2, 1.7]]]
+
+
+def test_confusion_rows_are_shares_of_each_gold_class(table):
+    part = table[(table["task"] == "V-oc") & table["predicted"].notna()]
+    drawn = plots.draw_confusion(table, "V-oc").collections[0].get_array()
+    shares = np.asarray(drawn).reshape(7, 7)
+    present = [value in set(part["gold"]) for value in range(-3, 4)]
+    assert shares.sum(axis=1).tolist() == pytest.approx([float(x) for x in present])
+    assert np.diag(shares).tolist() == pytest.approx([float(x) for x in present])
+
+
+@pytest.mark.parametrize("name", ["agreement", "labels", "confusion", "calibration"])
+def test_figure_shows_how_many_texts_are_behind_it(table, scores, name):
+    text = read_texts(FIGURES[name](table, scores).figure)
+    task = {"labels": "E-c", "confusion": "V-oc"}.get(name, "EI-reg")
+    rows = table[table["task"] == task]
+    read = rows[rows["predicted"].notna()]
+    counts = {"labels": f"of {len(rows)}", "confusion": "(n="}
+    assert counts.get(name, f"n = {len(read)}") in text
