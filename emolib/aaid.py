@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from datasets import Dataset, DatasetDict, Features, Value
 
-from emolib import corpora, runs
+from emolib import DataError, corpora, runs
 from emolib.prompts import instructions, render
 from emolib.tasks import TASKS
 
@@ -107,6 +107,45 @@ def export(dataset: DatasetDict, folder: str | Path, source: str) -> Path:
     template = (resources.files("emolib") / "dataset_card.md").read_text("utf-8")
     runs.write_text(folder / "README.md", template.format(source=source, **sizes))
     return folder
+
+
+def check_rows(rows: Dataset, name: str) -> None:
+    """DataError unless every row has a prompt and a completion."""
+    for column in ("prompt", "completion"):
+        if column not in rows.column_names:
+            raise DataError(f"{name} rows have no column {column} (see aaid.build)")
+        empty = [i for i, text in enumerate(rows[column]) if not (text or "").strip()]
+        if empty:
+            raise DataError(f"{name} row {empty[0]}: its {column} is empty")
+    if not len(rows):
+        raise DataError(f"there are no {name} rows")
+
+
+def keep_short(rows: Dataset, tokenizer, max_length: int) -> tuple[Dataset, int]:
+    """Rows of at most `max_length` tokens, and how many were longer.
+
+    The trainer would cut those from the right, the label first. DataError if a prompt's
+    tokens are not a prefix of the whole row's, since training would then show the model
+    another prompt than it is asked later.
+    """
+    kept = []
+    end = tokenizer.eos_token
+    for start in range(0, len(rows), 1000):
+        part = rows[start : start + 1000]
+        whole = [
+            p + c + end for p, c in zip(part["prompt"], part["completion"], strict=True)
+        ]
+        prompts = tokenizer(part["prompt"], add_special_tokens=True).input_ids
+        for offset, ids in enumerate(tokenizer(whole).input_ids):
+            if ids[: len(prompts[offset])] != prompts[offset]:
+                raise DataError(
+                    f"row {start + offset}: this tokenizer merges the end of the prompt"
+                    f" with the completion {part['completion'][offset]!r}: take another"
+                    " prompt form"
+                )
+            if len(ids) <= max_length:
+                kept.append(start + offset)
+    return rows.select(kept), len(rows) - len(kept)
 
 
 def _read_split(split: str, data: str | Path) -> pd.DataFrame:

@@ -95,9 +95,9 @@ def _read_released(line: str, where: str, number: int) -> dict:
         raise DataError(
             f"{where}: expected JSON with task, prompt and gold ({error!r})"
         ) from None
-    parts = _RELEASED.fullmatch(prompt)
+    parts = _RELEASED.fullmatch(str(prompt))
     if not parts:
-        raise DataError(f"{where}: not a prompt as released: {prompt[:60]!r}")
+        raise DataError(f"{where}: not a prompt as released: {str(prompt)[:60]!r}")
     return {
         "id": str(number),
         "task": task,

@@ -12,9 +12,9 @@ from emolib.tasks import NEUTRAL, Task, get
 
 LONGEST = 2000  # characters looked at; a longer response has lost its thread
 
-# Not glued to letters or a further decimal part, and not broken off after a dot.
+# Not glued to letters, no decimal comma, fraction or second decimal part.
 _NUMBER = re.compile(
-    r"(?<![\w.])[-+]?(?:\d+(?:\.\d+)?|\.\d+)(?![\w%])(?!\.\w)(?!\.\s+\w)"
+    r"(?<![\w.,/])[-+]?(?:\d+\.\d+|\.\d+|\d+)(?![\w%])(?!\s*[.,/]\s*\d)"
 )
 _NEGATED = r"(?<!\bno )(?<!\bnot )(?<!\bwithout )(?<!\bnon-)"
 _CLASS_TAIL = " can be inferred"
@@ -54,24 +54,28 @@ def read_gold(task: str, gold) -> float | int | tuple[str, ...]:
 
 def _take_line(response: str | None) -> str:
     text = (response or "")[:LONGEST].replace("\u2212", "-").strip()
-    return text.splitlines()[0].strip() if text else ""
+    line = text.splitlines()[0].strip() if text else ""
+    return re.sub(r"^([-+])\s+(?=\d)", r"\1", line)
 
 
 def _read_score(task: Task, line: str) -> float | None:
     low, high = task.range
-    value = _take_number(line)
-    return value if value is not None and low <= value <= high else None
+    found = _take_number(line)
+    if not found or ("." not in found.group() and line[found.end() :][:1] == "."):
+        return None  # no number, or one that breaks off after its point
+    value = float(found.group())
+    return value if low <= value <= high else None
 
 
 def _read_class(task: Task, line: str) -> int | None:
-    value = _take_number(line)
-    if value is not None:
+    found = _take_number(line)
+    if found:
+        value = float(found.group())
         return int(value) if value in task.classes else None
     if re.match(r"[-+]?[\d.]", line):
         return None  # it starts as a number and cannot be read as one
-    named = [
-        key for key, text in task.classes.items() if _describe(text) in line.lower()
-    ]
+    line = line.lower()
+    named = [key for key, text in task.classes.items() if _describe(text) in line]
     return named[0] if len(named) == 1 else None
 
 
@@ -93,11 +97,11 @@ def _read_labels(task: Task, line: str) -> tuple[str, ...] | None:
     return () if neutral else None
 
 
-def _take_number(line: str) -> float | None:
+def _take_number(line: str) -> re.Match | None:
     """The number a line starts with, or the only one in a line of words."""
     found = list(_NUMBER.finditer(line))
     if found and found[0].start() == 0:
-        return float(found[0].group())
+        return found[0]
     if re.match(r"[-+]?\.?\d", line):
         return None
-    return float(found[0].group()) if len(found) == 1 else None
+    return found[0] if len(found) == 1 else None

@@ -11,14 +11,17 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import pandas as pd
+import torch
 from datasets import Dataset
 from peft import LoraConfig
 from torch.nn.functional import cross_entropy
-from transformers import EarlyStoppingCallback, TrainerCallback
+from transformers import EarlyStoppingCallback, TrainerCallback, TrainerState
+from transformers.trainer_pt_utils import LengthGroupedSampler
 from transformers.trainer_utils import get_last_checkpoint
 from trl import SFTConfig, SFTTrainer
 
 from emolib import DataError, models, runs
+from emolib.aaid import check_rows, keep_short
 from emolib.prompts import form_of
 
 _CARD = Path(__file__).with_name("model_card.md")
@@ -92,45 +95,6 @@ def read_log(run: str | Path) -> pd.DataFrame:
     return pd.read_csv(path)
 
 
-def check_rows(rows: Dataset, name: str) -> None:
-    """DataError unless every row has a prompt and a completion."""
-    for column in ("prompt", "completion"):
-        if column not in rows.column_names:
-            raise DataError(f"{name} rows have no column {column} (see aaid.build)")
-        empty = [i for i, text in enumerate(rows[column]) if not (text or "").strip()]
-        if empty:
-            raise DataError(f"{name} row {empty[0]}: its {column} is empty")
-    if not len(rows):
-        raise DataError(f"there are no {name} rows")
-
-
-def keep_short(rows: Dataset, tokenizer, max_length: int) -> tuple[Dataset, int]:
-    """Rows of at most `max_length` tokens, and how many were longer.
-
-    The trainer would cut those from the right, the label first. DataError if a prompt's
-    tokens are not a prefix of the whole row's, since training would then show the model
-    another prompt than it is asked later.
-    """
-    kept = []
-    end = tokenizer.eos_token
-    for start in range(0, len(rows), 1000):
-        part = rows[start : start + 1000]
-        whole = [
-            p + c + end for p, c in zip(part["prompt"], part["completion"], strict=True)
-        ]
-        prompts = tokenizer(part["prompt"], add_special_tokens=True).input_ids
-        for offset, ids in enumerate(tokenizer(whole).input_ids):
-            if ids[: len(prompts[offset])] != prompts[offset]:
-                raise DataError(
-                    f"row {start + offset}: this tokenizer merges the end of the prompt"
-                    f" with the completion {part['completion'][offset]!r}: take another"
-                    " prompt form"
-                )
-            if len(ids) <= max_length:
-                kept.append(start + offset)
-    return rows.select(kept), len(rows) - len(kept)
-
-
 def make_trainer(model, tokenizer, train, validation, folder: Path, chosen: Settings):
     """The SFTTrainer that `finetune` runs; `model` as `models.load` gives it."""
     trainer = _Trainer(
@@ -160,12 +124,39 @@ def make_trainer(model, tokenizer, train, validation, folder: Path, chosen: Sett
     return trainer
 
 
+class _Sampler(LengthGroupedSampler):
+    """Batches of like length, in an order that depends on seed and epoch alone.
+
+    The library's own draws from the global generator, so that an evaluation or a resume
+    changed the order of every epoch after the first.
+    """
+
+    def __init__(self, batch_size: int, lengths: list[int], seed: int):
+        super().__init__(batch_size, lengths=lengths)
+        self.seed, self.epoch = seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __iter__(self):
+        self.generator = torch.Generator().manual_seed(self.seed + self.epoch)
+        return super().__iter__()
+
+
 class _Trainer(SFTTrainer):
     """SFTTrainer with the language-model head on completion tokens only, on a CPU too.
 
     TRL 1.16 does that on a GPU; elsewhere it scores every position and masks later,
     which takes half of a step's time here. The loss is the same (a test compares them).
     """
+
+    def _get_train_sampler(self, train_dataset=None):
+        rows = self.train_dataset if train_dataset is None else train_dataset
+        return _Sampler(
+            self.args.train_batch_size * self.args.gradient_accumulation_steps,
+            lengths=[len(ids) for ids in rows["input_ids"]],
+            seed=self.args.data_seed,
+        )
 
     def compute_loss(self, model, inputs, return_outputs=False, **kwargs):
         if self.args.device.type != "cpu":
@@ -229,10 +220,7 @@ def _train(train, validation, name: str, folder: Path, chosen: Settings) -> None
     if not len(train) or not len(validation):
         raise DataError(f"no row is as short as max_length={chosen.max_length} tokens")
     trainer = make_trainer(model, tokenizer, train, validation, folder, chosen)
-    last = _find_checkpoint(folder / "checkpoints")
-    if last:
-        print(f"Going on from {last}.")
-    trainer.train(resume_from_checkpoint=last)
+    _run(trainer, folder)
     _save(trainer, tokenizer, name, folder)
     runs.finish(
         folder,
@@ -242,6 +230,20 @@ def _train(train, validation, name: str, folder: Path, chosen: Settings) -> None
         best_step=trainer.state.best_global_step,
         best_eval_loss=trainer.state.best_metric,
     )
+
+
+def _run(trainer, folder: Path) -> None:
+    """Trains from the last checkpoint on, and ends with the best weights loaded."""
+    last = _find_checkpoint(folder / "checkpoints")
+    ended = folder / "checkpoints" / "ended"
+    if last and ended.exists():  # killed between the last step and the saving
+        trainer.state = TrainerState.load_from_json(f"{last}/trainer_state.json")
+        trainer._load_best_model()
+        return
+    if last:
+        print(f"Going on from {last}.")
+    trainer.train(resume_from_checkpoint=last)
+    ended.touch()
 
 
 def _make_config(folder: Path, chosen: Settings) -> SFTConfig:
@@ -260,7 +262,6 @@ def _make_config(folder: Path, chosen: Settings) -> SFTConfig:
         max_length=chosen.max_length,
         completion_only_loss=True,
         packing=False,
-        train_sampling_strategy="group_by_length",
         activation_checkpointing=chosen.activation_checkpointing,
         eval_strategy="steps",
         eval_steps=chosen.eval_steps,

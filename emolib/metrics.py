@@ -162,11 +162,12 @@ def _check(task: Task, value, number: int) -> None:
         return
     if task.kind == "labels":
         good = isinstance(value, tuple) and set(value) <= set(task.labels)
+    elif not isinstance(value, float | int | np.number):
+        good = False
     elif task.kind == "ordinal":
         good = value in task.classes
     else:
-        good = isinstance(value, float | int | np.number)
-        good = good and task.range[0] <= value <= task.range[1]  # False for NaN
+        good = task.range[0] <= value <= task.range[1]  # False for NaN
     if not good:
         raise DataError(
             f"{task.name}: prediction {number} is {value!r}, which is no answer of this"

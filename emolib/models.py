@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pooch
 import torch
+from safetensors import SafetensorError
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -215,7 +216,7 @@ def _load_weights(source: str, **options):
         return AutoModelForCausalLM.from_pretrained(
             source, trust_remote_code=False, **options
         )
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         raise _explain(source, error) from error
 
 

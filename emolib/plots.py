@@ -167,9 +167,8 @@ def draw_labels(
     ).iloc[np.argsort(-measured[3], kind="stable")]
     long = wide.rename_axis("label").reset_index().melt("label", var_name="measure")
     sns.barplot(long, x="label", y="value", hue="measure", ax=axes)
-    axes.set(
-        xlabel=f"emotion, number of gold texts of {len(gold)}", ylabel="", ylim=(0, 1)
-    )
+    axes.set(xlabel=f"emotion, n of {len(gold)} gold texts", ylim=(0, 1))
+    axes.set_ylabel("share of 1")
     axes.tick_params(axis="x", labelsize=7, rotation=35)
     sns.move_legend(axes, "lower center", bbox_to_anchor=(0.5, 1), ncols=3, title=None)
     return axes

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import platform
+import shutil
 import subprocess
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -39,10 +40,13 @@ def replacing(path: str | Path):
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         yield temporary
+        if temporary.is_dir() and path.is_dir():
+            shutil.rmtree(path)  # a folder is not renamed onto one with files in it
         os.replace(temporary, path)
     finally:
-        if temporary.is_file():
-            temporary.unlink()
+        if temporary.is_dir():
+            shutil.rmtree(temporary)
+        temporary.unlink(missing_ok=True)
 
 
 def write_text(path: str | Path, text: str) -> None:
