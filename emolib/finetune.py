@@ -7,50 +7,20 @@ and does well with small batches (16 here).
 """
 
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict
 from pathlib import Path
 
 import pandas as pd
-import torch
 from datasets import Dataset
-from peft import LoraConfig
-from torch.nn.functional import cross_entropy
-from transformers import EarlyStoppingCallback, TrainerCallback, TrainerState
-from transformers.trainer_pt_utils import LengthGroupedSampler
+from transformers import TrainerState
 from transformers.trainer_utils import get_last_checkpoint
-from trl import SFTConfig, SFTTrainer
 
 from emolib import DataError, models, runs
 from emolib.aaid import check_rows, keep_short
 from emolib.prompts import form_of
+from emolib.trainer import Settings, make_trainer
 
 _CARD = Path(__file__).with_name("model_card.md")
-
-
-@dataclass(frozen=True)
-class Settings:
-    """All that decides a fine-tuning run's outcome beside the data and the model."""
-
-    quantization: str | None = "nf4"  # "nf4", "int8" or None for plain LoRA
-    epochs: float = 3.0
-    max_steps: int = -1  # above 0 it overrules epochs
-    learning_rate: float = 2e-4  # the paper's full tuning: 1e-6
-    batch_size: int = 16  # examples per optimizer step; the paper's: 256
-    micro_batch_size: int = 16  # examples per forward pass, a divisor of batch_size
-    warmup: float = 0.05  # share of all steps
-    scheduler: str = "cosine"
-    weight_decay: float = 1e-5
-    lora_rank: int = 16
-    lora_alpha: int = 32
-    lora_dropout: float = 0.05
-    max_length: int = 2048  # tokens of prompt, completion and end-of-text
-    eval_steps: int = 200  # also how often a checkpoint is written
-    patience: int = 3  # evaluations without a lower validation loss until it stops
-    seed: int = 0
-    device: str = "auto"
-    dtype: str | None = None  # None: as models.choose_precision finds it
-    activation_checkpointing: bool = False  # less memory, about a third slower
-    progress: bool = True
 
 
 def finetune(
@@ -95,108 +65,8 @@ def read_log(run: str | Path) -> pd.DataFrame:
     return pd.read_csv(path)
 
 
-def make_trainer(model, tokenizer, train, validation, folder: Path, chosen: Settings):
-    """The SFTTrainer that `finetune` runs; `model` as `models.load` gives it."""
-    trainer = _Trainer(
-        model=model,
-        args=_make_config(folder, chosen),
-        train_dataset=train.select_columns(["prompt", "completion"]),
-        eval_dataset=validation.select_columns(["prompt", "completion"]),
-        processing_class=tokenizer,
-        peft_config=LoraConfig(
-            r=chosen.lora_rank,
-            lora_alpha=chosen.lora_alpha,
-            lora_dropout=chosen.lora_dropout,
-            target_modules="all-linear",
-            task_type="CAUSAL_LM",
-        ),
-        callbacks=[EarlyStoppingCallback(chosen.patience), _Log(folder / "log.csv")],
-    )
-    # TRL casts adapters of quantized models to bfloat16, checkpoints bring them back in
-    # float32: in float32 from the start a resumed run equals a straight one, and fp16
-    # training on older cards works.
-    for parameter in trainer.model.parameters():
-        if parameter.requires_grad:
-            parameter.data = parameter.data.float()
-    if len(trainer.train_dataset) != len(train):
-        lost = len(train) - len(trainer.train_dataset)
-        raise DataError(f"the trainer dropped {lost} rows of {len(train)}")
-    return trainer
-
-
-class _Sampler(LengthGroupedSampler):
-    """Batches of like length, in an order that depends on seed and epoch alone.
-
-    The library's own draws from the global generator, so that an evaluation or a resume
-    changed the order of every epoch after the first.
-    """
-
-    def __init__(self, batch_size: int, lengths: list[int], seed: int):
-        super().__init__(batch_size, lengths=lengths)
-        self.seed, self.epoch = seed, 0
-
-    def set_epoch(self, epoch: int) -> None:
-        self.epoch = epoch
-
-    def __iter__(self):
-        self.generator = torch.Generator().manual_seed(self.seed + self.epoch)
-        return super().__iter__()
-
-
-class _Trainer(SFTTrainer):
-    """SFTTrainer with the language-model head on completion tokens only, on a CPU too.
-
-    TRL 1.16 does that on a GPU; elsewhere it scores every position and masks later,
-    which takes half of a step's time here. The loss is the same (a test compares them).
-    """
-
-    def _get_train_sampler(self, train_dataset=None):
-        rows = self.train_dataset if train_dataset is None else train_dataset
-        return _Sampler(
-            self.args.train_batch_size * self.args.gradient_accumulation_steps,
-            lengths=[len(ids) for ids in rows["input_ids"]],
-            seed=self.args.data_seed,
-        )
-
-    def compute_loss(self, model, inputs, return_outputs=False, **kwargs):
-        if self.args.device.type != "cpu":
-            return super().compute_loss(model, inputs, return_outputs, **kwargs)
-        base = self.accelerator.unwrap_model(model).get_base_model()
-        labels = inputs["labels"][:, 1:]
-        hidden = base.base_model(
-            input_ids=inputs["input_ids"],
-            attention_mask=inputs["attention_mask"],
-            use_cache=False,
-        ).last_hidden_state[:, :-1]
-        scored = labels != -100
-        logits = base.get_output_embeddings()(hidden[scored]).float()
-        total = cross_entropy(logits, labels[scored], reduction="sum")
-        loss = total / (kwargs.get("num_items_in_batch") or scored.sum().clamp(min=1))
-        return (loss, {"loss": loss}) if return_outputs else loss
-
-
-class _Log(TrainerCallback):
-    """Writes the loss curve as data whenever the trainer reports."""
-
-    def __init__(self, path: Path):
-        self.path = path
-
-    def on_log(self, args, state, control, **_):
-        names = ("step", "epoch", "loss", "eval_loss", "learning_rate", "grad_norm")
-        reports = [r for r in state.log_history if "loss" in r or "eval_loss" in r]
-        table = pd.DataFrame(reports).reindex(columns=list(names))
-        with runs.replacing(self.path) as temporary:
-            table.to_csv(temporary, index=False)
-
-
-def _read_settings(settings: dict) -> Settings:
-    known = [field.name for field in fields(Settings)]
-    unknown = sorted(set(settings) - set(known))
-    if unknown:
-        raise DataError(
-            f"no fine-tuning setting {', '.join(unknown)}: there are {', '.join(known)}"
-        )
-    chosen = Settings(**settings)
+def _read_settings(given: dict) -> Settings:
+    chosen = runs.read_settings(Settings, given, "fine-tuning")
     if chosen.micro_batch_size < 1 or chosen.batch_size % chosen.micro_batch_size:
         raise DataError(
             f"micro_batch_size {chosen.micro_batch_size} does not divide batch_size"
@@ -244,42 +114,6 @@ def _run(trainer, folder: Path) -> None:
         print(f"Going on from {last}.")
     trainer.train(resume_from_checkpoint=last)
     ended.touch()
-
-
-def _make_config(folder: Path, chosen: Settings) -> SFTConfig:
-    precision = models.choose_precision(chosen.device, chosen.dtype)
-    return SFTConfig(
-        output_dir=str(folder / "checkpoints"),
-        num_train_epochs=chosen.epochs,
-        max_steps=chosen.max_steps,
-        learning_rate=chosen.learning_rate,
-        per_device_train_batch_size=chosen.micro_batch_size,
-        per_device_eval_batch_size=chosen.micro_batch_size,
-        gradient_accumulation_steps=chosen.batch_size // chosen.micro_batch_size,
-        warmup_steps=chosen.warmup,  # below 1 it is a share
-        lr_scheduler_type=chosen.scheduler,
-        weight_decay=chosen.weight_decay,
-        max_length=chosen.max_length,
-        completion_only_loss=True,
-        packing=False,
-        activation_checkpointing=chosen.activation_checkpointing,
-        eval_strategy="steps",
-        eval_steps=chosen.eval_steps,
-        save_steps=chosen.eval_steps,
-        save_total_limit=2,
-        load_best_model_at_end=True,
-        metric_for_best_model="eval_loss",
-        greater_is_better=False,
-        restore_callback_states_from_checkpoint=True,
-        logging_steps=max(1, chosen.eval_steps // 10),
-        seed=chosen.seed,
-        data_seed=chosen.seed,
-        use_cpu=precision.mixed is None,
-        bf16=precision.mixed == "bf16",
-        fp16=precision.mixed == "fp16",
-        report_to="none",
-        disable_tqdm=not chosen.progress,
-    )
 
 
 def _find_checkpoint(folder: Path) -> str | None:

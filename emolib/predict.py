@@ -1,7 +1,7 @@
 """Model and prompts in, responses out: batched, resumable, the same every time."""
 
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import pandas as pd
@@ -83,13 +83,7 @@ def read(run: str | Path) -> pd.DataFrame:
 
 
 def _read_settings(settings: dict) -> Settings:
-    known = [field.name for field in fields(Settings)]
-    unknown = sorted(set(settings) - set(known))
-    if unknown:
-        raise DataError(
-            f"no prediction setting {', '.join(unknown)}: there are {', '.join(known)}"
-        )
-    chosen = Settings(**settings)
+    chosen = runs.read_settings(Settings, settings, "prediction")
     if chosen.decoding not in DECODINGS:
         raise DataError(
             f"decoding {chosen.decoding!r}: expected one of {', '.join(DECODINGS)}"

@@ -7,6 +7,7 @@ import platform
 import shutil
 import subprocess
 from contextlib import contextmanager
+from dataclasses import fields
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -120,6 +121,17 @@ def finish(folder: str | Path, **results) -> None:
     write_json(
         Path(folder) / "run.json", record | {"finished": provenance()["made"]} | results
     )
+
+
+def read_settings(kind: type, given: dict, what: str):
+    """An instance of the settings dataclass `kind`; DataError names an unknown one."""
+    known = [field.name for field in fields(kind)]
+    unknown = sorted(set(given) - set(known))
+    if unknown:
+        raise DataError(
+            f"no {what} setting {', '.join(unknown)}: there are {', '.join(known)}"
+        )
+    return kind(**given)
 
 
 def _match(path: Path, kind: str, settings: dict) -> None:

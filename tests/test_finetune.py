@@ -9,6 +9,7 @@ from huggingface_hub import ModelCard
 from trl import SFTTrainer
 
 from emolib import DataError, aaid, finetune, models, predict, runs
+from emolib.trainer import CompletionTrainer
 
 FAST = {
     "batch_size": 8,
@@ -50,14 +51,14 @@ def read_weights(run: Path) -> bytes:
 
 def stop_at(monkeypatch, step: int) -> None:
     """Stops training from outside once so many optimizer steps are done."""
-    original = finetune._Trainer.training_step
+    original = CompletionTrainer.training_step
 
     def training_step(self, *given, **more):
         if self.state.global_step == step:
             raise KeyboardInterrupt
         return original(self, *given, **more)
 
-    monkeypatch.setattr(finetune._Trainer, "training_step", training_step)
+    monkeypatch.setattr(CompletionTrainer, "training_step", training_step)
 
 
 def test_loss_falls(tuned):
