@@ -16,7 +16,7 @@ LONGEST = 2000  # characters looked at; a longer response has lost its thread
 _NUMBER = re.compile(
     r"(?<![\w.,/])[-+]?(?:\d+\.\d+|\.\d+|\d+)(?![\w%])(?!\s*[.,/]\s*\d)"
 )
-_NEGATED = r"(?<!\bno )(?<!\bnot )(?<!\bwithout )(?<!\bnon-)"
+_NEGATED = r"(?<!\bno )(?<!\bnot )(?<!n't )(?<!\bwithout )(?<!\bnon-)"
 _CLASS_TAIL = " can be inferred"
 
 
@@ -74,14 +74,19 @@ def _read_class(task: Task, line: str) -> int | None:
         return int(value) if value in task.classes else None
     if re.match(r"[-+]?[\d.]", line):
         return None  # it starts as a number and cannot be read as one
-    line = line.lower()
-    named = [key for key, text in task.classes.items() if _describe(text) in line]
+    named = [
+        key
+        for key, text in task.classes.items()
+        if re.search(_describe(task, text), line)
+    ]
     return named[0] if len(named) == 1 else None
 
 
-def _describe(text: str) -> str:
-    """The part of a class's words that tells it from the others."""
-    return text.removesuffix(_CLASS_TAIL).replace(" emotional state", "").split("{")[0]
+def _describe(task: Task, text: str) -> str:
+    """A pattern for the part of a class's words that tells it from the others."""
+    words = text.removesuffix(_CLASS_TAIL).replace(" emotional state", "")
+    words = words.replace("{emotion}", f"(?:{'|'.join(task.emotions)})")
+    return rf"(?i){_NEGATED}\b{words}\b"
 
 
 def _read_labels(task: Task, line: str) -> tuple[str, ...] | None:

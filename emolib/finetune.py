@@ -105,15 +105,13 @@ def _train(train, validation, name: str, folder: Path, chosen: Settings) -> None
 def _run(trainer, folder: Path) -> None:
     """Trains from the last checkpoint on, and ends with the best weights loaded."""
     last = _find_checkpoint(folder / "checkpoints")
-    ended = folder / "checkpoints" / "ended"
-    if last and ended.exists():  # killed between the last step and the saving
+    if last and (folder / "checkpoints" / "ended").exists():  # killed before saving
         trainer.state = TrainerState.load_from_json(f"{last}/trainer_state.json")
         trainer._load_best_model()
         return
     if last:
         print(f"Going on from {last}.")
     trainer.train(resume_from_checkpoint=last)
-    ended.touch()
 
 
 def _find_checkpoint(folder: Path) -> str | None:

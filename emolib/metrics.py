@@ -105,6 +105,25 @@ def tabulate(table: pd.DataFrame, model: str) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=names)
 
 
+def format_markdown(scores: pd.DataFrame) -> str:
+    """Averages of a `tabulate` table as Markdown: a row per task and metric.
+
+    Each model's column holds value [low, high], two decimals, and unparsed of n.
+    """
+    names = list(dict.fromkeys(scores["model"]))
+    lines = ["| sub-task | metric | " + " | ".join(names) + " |"]
+    lines.append("|" + "---|" * (2 + len(names)))
+    plain = scores[~scores["metric"].str.contains(".", regex=False)]
+    for (task, metric), rows in plain.groupby(["task", "metric"], sort=False):
+        cells = {
+            row.model: f"{row.value:.2f} [{row.low:.2f}, {row.high:.2f}]"
+            f" ({row.unparsed} of {row.n} unparsed)"
+            for row in rows.itertuples()
+        }
+        lines.append(f"| {task} | {metric} | {' | '.join(cells[n] for n in names)} |")
+    return "\n".join(lines)
+
+
 def _pick_metrics(task: Task) -> tuple[str, ...]:
     return task.metrics if task.kind == "labels" else task.metrics[:1]
 

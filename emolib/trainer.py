@@ -121,10 +121,14 @@ class _Sampler(LengthGroupedSampler):
 
 
 class _Log(TrainerCallback):
-    """Writes the loss curve as data whenever the trainer reports."""
+    """Writes the loss curve as data, and marks the last checkpoint as the last."""
 
     def __init__(self, path: Path):
         self.path = path
+
+    def on_save(self, args, state, control, **_):
+        if control.should_training_stop:
+            Path(args.output_dir, "ended").touch()
 
     def on_log(self, args, state, control, **_):
         names = ("step", "epoch", "loss", "eval_loss", "learning_rate", "grad_norm")

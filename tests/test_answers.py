@@ -47,6 +47,9 @@ NO_CLASSES = [
     ("V-oc", "5: extremely positive emotional state can be inferred"),
     ("V-oc", "-4: extremely negative emotional state can be inferred"),
     ("V-oc", "positive"),
+    ("V-oc", "not very positive"),
+    ("V-oc", "it isn't very negative"),
+    ("EI-oc", "I have no idea"),
 ]
 LABELS = {
     "joy, love": ("joy", "love"),

@@ -206,16 +206,20 @@ def test_torn_checkpoint_is_passed_over(rows, tiny_model, tuned, tmp_path, lost)
     assert read_weights(run) == read_weights(tuned)
 
 
-@pytest.mark.parametrize("place", ["_save", "runs.finish"])
-def test_run_killed_at_its_end_finishes(
-    rows, tiny_model, tuned, tmp_path, monkeypatch, place
-):
+@pytest.mark.parametrize(
+    ("owner", "name"),
+    [
+        (CompletionTrainer, "_load_best_model"),  # after the last checkpoint
+        (finetune, "_save"),
+        (runs, "finish"),
+    ],
+)
+def test_run_killed_at_its_end_finishes(rows, tiny_model, tuned, tmp_path, owner, name):
     def stop(*_, **__):
         raise KeyboardInterrupt
 
-    owner = runs if place.startswith("runs") else finetune
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(owner, place.removeprefix("runs."), stop)
+        patch.setattr(owner, name, stop)
         finetune.finetune(*rows, tiny_model, tmp_path, **FAST)
     run = finetune.finetune(*rows, tiny_model, tmp_path, **FAST)
     assert read_weights(run) == read_weights(tuned)

@@ -4,6 +4,7 @@ import re
 import tomllib
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import yaml
 
@@ -70,6 +71,13 @@ def test_readme_tree_names_every_module_and_notebook():
     readme = (ROOT / "README.md").read_text()
     files = [*NOTEBOOKS, *(ROOT / "emolib").glob("[a-z]*.py")]
     assert [path.name for path in files if path.name not in readme] == []
+
+
+def test_readme_result_is_the_committed_one():
+    from emolib import metrics
+
+    scores = pd.read_csv(ROOT / "figures" / "data" / "semeval_cpu_scores.csv")
+    assert metrics.format_markdown(scores) in (ROOT / "README.md").read_text()
 
 
 def test_no_text_of_the_real_corpora_stands_in_the_project(real_data):
