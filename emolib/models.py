@@ -59,12 +59,14 @@ def choose_precision(device: str = "auto", dtype: str | None = None) -> Precisio
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if dtype is not None and dtype not in DTYPES:
         raise DataError(f"dtype {dtype!r}: expected one of {', '.join(DTYPES)} or None")
-    chosen, mixed = torch.float32, None
-    if device.startswith("cuda"):
-        modern = torch.cuda.get_device_capability(device)[0] >= 8
-        mixed = "bf16" if modern else "fp16"
-        chosen = torch.bfloat16 if modern else torch.float16
-    return Precision(device, DTYPES[dtype] if dtype else chosen, mixed)
+    on_gpu = device.startswith("cuda")
+    if dtype is None:
+        dtype = "float32"
+        if on_gpu:
+            modern = torch.cuda.get_device_capability(device)[0] >= 8
+            dtype = "bfloat16" if modern else "float16"
+    mixed = {"bfloat16": "bf16", "float16": "fp16"}.get(dtype) if on_gpu else None
+    return Precision(device, DTYPES[dtype], mixed)
 
 
 def load(
@@ -92,7 +94,7 @@ def load(
     base, adapter = _split_adapter(name, adapter)
     precision = choose_precision(device, dtype)
     source = resolve(base)
-    tokenizer = _load_tokenizer(source)
+    tokenizer = load_tokenizer(base)
     options = {"dtype": precision.dtype, "use_safetensors": True}
     if quantization:
         options["quantization_config"] = quantize(quantization, precision.dtype)
@@ -200,7 +202,9 @@ def _read_form(adapter: Path | None) -> str | None:
     return None
 
 
-def _load_tokenizer(source: str):
+def load_tokenizer(name: str | Path):
+    """A base model's tokenizer alone, padding on the left; names as in `load`."""
+    source = resolve(name)
     try:
         tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
     except (OSError, ValueError) as error:

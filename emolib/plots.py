@@ -13,8 +13,9 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
-from emolib import runs
+from emolib import DataError, runs
 from emolib.errors import describe
+from emolib.metrics import score
 from emolib.tasks import get
 
 SAMPLE_NOTE = "Drawn from the bundled sample: says nothing about a model's quality."
@@ -105,9 +106,10 @@ def draw_agreement(table: pd.DataFrame, task: str) -> Axes:
     sns.scatterplot(rows, x="predicted", y="residual", ax=lower, legend=False, **style)
     _smooth(rows, "residual", lower)
     lower.axhline(0, color="grey", linestyle="--", linewidth=1)
-    r = np.corrcoef(rows["gold"], rows["predicted"])[0, 1] if len(rows) > 1 else 0
+    r = score(task, rows["gold"], list(rows["predicted"]))["pearson"]
+    whole = (table["task"] == task).sum()
     upper.set(
-        title=f"{task}: n = {len(rows)}, Pearson r = {r:.2f}", ylabel="gold score"
+        title=f"{task}: {len(rows)} of {whole} parsed, r = {r:.2f}", ylabel="gold score"
     )
     lower.set(xlabel="predicted score", ylabel="gold - predicted")
     if hue:
@@ -222,8 +224,10 @@ def draw_error_by_feature(table: pd.DataFrame) -> Axes:
 
 
 def _take(table: pd.DataFrame, task: str) -> pd.DataFrame:
-    """A task's parsed rows with numbers as numbers."""
+    """A task's parsed rows with numbers as numbers; DataError if there are none."""
     rows = table[(table["task"] == task) & table["predicted"].notna()]
+    if rows.empty:
+        raise DataError(f"{task}: no answer could be read, so there is nothing to draw")
     rows = rows.reset_index(drop=True)
     return rows.astype({"gold": float, "predicted": float})
 

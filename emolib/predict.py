@@ -16,9 +16,17 @@ from emolib.tasks import TASKS
 
 # "paper": the sampling of the authors' own inference script.
 DECODINGS = {
-    "greedy": {"do_sample": False, "num_beams": 1},
+    # All spelled out: what is left open, a model's own configuration fills in.
+    "greedy": {
+        "do_sample": False,
+        "num_beams": 1,
+        "repetition_penalty": 1.0,
+        "no_repeat_ngram_size": 0,
+    },
     "paper": {
         "do_sample": True,
+        "num_beams": 1,
+        "no_repeat_ngram_size": 0,
         "temperature": 0.9,
         "top_k": 30,
         "top_p": 0.6,

@@ -140,6 +140,9 @@ def _match(path: Path, kind: str, settings: dict) -> None:
         write_json(path, {"kind": kind, "settings": settings, **provenance()})
         return
     there = read(path.parent)
+    if not _has_output(path.parent):  # it failed before it made anything
+        write_json(path, {"kind": kind, "settings": settings, **provenance()})
+        return
     if there["kind"] != kind:
         raise DataError(f"{path}: a {there['kind']} run, not a {kind} run")
     keys = sorted(there["settings"].keys() | settings.keys())
@@ -155,6 +158,11 @@ def _match(path: Path, kind: str, settings: dict) -> None:
         )
 
 
+def _has_output(folder: Path) -> bool:
+    own = ("run.json", ".lock")
+    return any(p.is_file() and p.name not in own for p in folder.rglob("*"))
+
+
 def _find(package: str) -> str | None:
     try:
         return version(package)
@@ -164,7 +172,9 @@ def _find(package: str) -> str | None:
 
 def _read_commit() -> str | None:
     """The checkout's commit, with + where files differ from it; None outside one."""
-    here = Path(__file__).parent
+    here = Path(__file__).parents[1]
+    if not (here / ".git").exists():  # installed: a git above it is somebody else's
+        return None
     ask = ["git", "-C", str(here), "describe", "--always", "--abbrev=12", "--dirty=+"]
     try:
         done = subprocess.run(ask, capture_output=True, text=True, timeout=10)

