@@ -134,7 +134,8 @@ def test_card_parses_and_names_its_base(tuned, tiny_model):
     card = ModelCard.load(tuned / "adapter" / "README.md")
     assert card.data.library_name == "peft" and card.data.language == "en"
     assert card.data.pipeline_tag == "text-generation"
-    assert card.data.base_model == tiny_model
+    assert card.data.base_model is None  # the Hub refuses a local folder there
+    assert tiny_model in card.text
     record = card.text.split("```json\n")[1].split("\n```")[0]
     assert json.loads(record)["settings"] == runs.read(tuned)["settings"]
     assert "{" not in card.text.split("```json")[0]
