@@ -109,7 +109,7 @@ def draw_agreement(table: pd.DataFrame, task: str) -> Axes:
     r = score(task, rows["gold"], list(rows["predicted"]))["pearson"]
     whole = (table["task"] == task).sum()
     upper.set(
-        title=f"{task}: {len(rows)} of {whole} parsed, r = {r:.2f}", ylabel="gold score"
+        title=f"{task}: n = {len(rows)} of {whole}, r = {r:.2f}", ylabel="gold score"
     )
     lower.set(xlabel="predicted score", ylabel="gold - predicted")
     if hue:
