@@ -8,7 +8,6 @@ import torch
 from peft import LoraConfig
 from torch.nn.functional import cross_entropy
 from transformers import EarlyStoppingCallback, TrainerCallback
-from transformers.trainer_pt_utils import LengthGroupedSampler
 from trl import SFTConfig, SFTTrainer
 
 from emolib import DataError, models, runs
@@ -101,23 +100,31 @@ class CompletionTrainer(SFTTrainer):
         return (loss, {"loss": loss}) if return_outputs else loss
 
 
-class _Sampler(LengthGroupedSampler):
-    """Batches of like length, in an order that depends on seed and epoch alone.
+class _Sampler(torch.utils.data.Sampler):
+    """Random optimizer batches, with rows of like length side by side inside each.
 
-    The library's own draws from the global generator, so that an evaluation or a resume
-    changed the order of every epoch after the first.
+    Micro-batches then pad little, and yet every optimizer step sees all tasks. Grouping
+    by length across steps, as the library does, gives it one task at a time, since the
+    rows of a task are alike in length. The order depends on seed and epoch alone: an
+    evaluation or a resume changes nothing.
     """
 
     def __init__(self, batch_size: int, lengths: list[int], seed: int):
-        super().__init__(batch_size, lengths=lengths)
+        self.batch_size, self.lengths = batch_size, lengths
         self.seed, self.epoch = seed, 0
+
+    def __len__(self) -> int:
+        return len(self.lengths)
 
     def set_epoch(self, epoch: int) -> None:
         self.epoch = epoch
 
     def __iter__(self):
-        self.generator = torch.Generator().manual_seed(self.seed + self.epoch)
-        return super().__iter__()
+        generator = torch.Generator().manual_seed(self.seed + self.epoch)
+        order = torch.randperm(len(self), generator=generator).tolist()
+        for start in range(0, len(order), self.batch_size):
+            batch = order[start : start + self.batch_size]
+            yield from sorted(batch, key=lambda index: -self.lengths[index])
 
 
 class _Log(TrainerCallback):

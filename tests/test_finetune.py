@@ -9,7 +9,7 @@ from huggingface_hub import ModelCard
 from trl import SFTTrainer
 
 from emolib import DataError, aaid, finetune, models, predict, runs
-from emolib.trainer import CompletionTrainer
+from emolib.trainer import CompletionTrainer, _Sampler
 
 FAST = {
     "batch_size": 8,
@@ -372,3 +372,15 @@ def test_copied_run_still_loads(tuned, tmp_path):
     moved = Path(shutil.copytree(tuned, tmp_path / "moved"))
     settings = models.load(moved)[0].settings
     assert settings["adapter_weights"] == models.hash_weights(tuned / "adapter")
+
+
+def test_sampler_mixes_steps_and_sorts_inside_them():
+    lengths = [10] * 50 + [90] * 50  # two tasks, say
+    sampler = _Sampler(10, lengths, seed=3)
+    first, again = list(sampler), list(sampler)
+    assert first == again and sorted(first) == list(range(100))
+    steps = [[lengths[i] for i in first[k : k + 10]] for k in range(0, 100, 10)]
+    assert all(step == sorted(step, reverse=True) for step in steps)
+    assert sum(len(set(step)) == 2 for step in steps) >= 9
+    sampler.set_epoch(1)
+    assert list(sampler) != first
