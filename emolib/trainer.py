@@ -84,6 +84,7 @@ class CompletionTrainer(SFTTrainer):
         )
 
     def compute_loss(self, model, inputs, return_outputs=False, **kwargs):
+        """Mean negative log-likelihood of the completion tokens, in nats."""
         if self.args.device.type != "cpu":
             return super().compute_loss(model, inputs, return_outputs, **kwargs)
         base = self.accelerator.unwrap_model(model).get_base_model()
@@ -138,6 +139,7 @@ class _Log(TrainerCallback):
             Path(args.output_dir, "ended").touch()
 
     def on_log(self, args, state, control, **_):
+        """Rewrites the whole table, so that a resumed run has one curve."""
         names = ("step", "epoch", "loss", "eval_loss", "learning_rate", "grad_norm")
         reports = [r for r in state.log_history if "loss" in r or "eval_loss" in r]
         table = pd.DataFrame(reports).reindex(columns=list(names))
