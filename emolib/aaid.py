@@ -13,7 +13,7 @@ from datasets import Dataset, DatasetDict, Features, Value
 
 from emolib import DataError, corpora, runs
 from emolib.prompts import instructions, render
-from emolib.tasks import TASKS
+from emolib.tasks import AAID
 
 COLUMNS = (
     "id",
@@ -56,7 +56,7 @@ def audit(data: str | Path = "official") -> pd.DataFrame:
     the AEB side's. Count with `.value_counts(["task", "aeb_task", "match"])`.
     """
     ours = pd.concat([_read_split(split, data) for split in _SPLITS.values()])
-    test = pd.concat([corpora.read(task, "test", data) for task in TASKS])
+    test = pd.concat([corpora.read(task, "test", data) for task in AAID])
     sides = []
     for frame in (ours, test):
         side = frame[["split", "task", "id", "text"]].assign(
@@ -161,14 +161,14 @@ def keep_short(rows: Dataset, tokenizer, max_length: int) -> tuple[Dataset, int]
 
 def _read_split(split: str, data: str | Path) -> pd.DataFrame:
     return pd.concat(
-        [corpora.read(task, split, data) for task in TASKS], ignore_index=True
+        [corpora.read(task, split, data) for task in AAID], ignore_index=True
     )
 
 
 def _multiply(frame: pd.DataFrame, seed: int, form: str, tokenizer) -> Dataset:
     rows = frame.drop(columns="split").to_dict("records")
     generator = np.random.default_rng(seed)
-    count = {task: len(instructions(task)) for task in TASKS}
+    count = {task: len(instructions(task)) for task in AAID}
     # One permutation of the instructions per row: block k takes every row's k-th.
     orders = [generator.permutation(count[row["task"]]) for row in rows]
     columns = {name: [] for name in COLUMNS}

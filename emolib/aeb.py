@@ -1,6 +1,7 @@
 """AEB, the benchmark: one prompt per test item, built here or as released.
 
-This is its first part, AEB-1: the test data of SemEval-2018 Task 1, 13,269 prompts.
+AEB-1 is the test data of SemEval-2018 Task 1, 13,269 prompts; AEB-2 nine more data sets
+that no model here was trained on, 17,539 prompts: 16 sub-tasks, 30,808 in all.
 """
 
 import json
@@ -13,14 +14,16 @@ from datasets import Dataset, Features, Value
 
 from emolib import DataError, corpora
 from emolib.prompts import instructions, render
-from emolib.tasks import TASKS, get
+from emolib.tasks import TASKS, Task, get
 
 COLUMNS = ("id", "task", "emotion", "text", "instruction", "prompt", "gold")
 _FEATURES = Features({name: Value("string") for name in COLUMNS})
-# The released shape; noun and answer vary, instruction and text are free.
+# The released shape; the noun varies, instruction and text are free. An answer's name
+# is spelled out because a released text may end without a full stop.
 _RELEASED = re.compile(
     r"Human: \nTask: (?P<instruction>.*?) (?:Tweet|Text): (?P<text>.*?)"
-    r"(?: Emotion E: (?P<emotion>\w+)\.)? (?P<answer>[A-Z][A-Za-z ]*): "
+    r"(?: Emotion E: (?P<emotion>\w+)\.)? (?P<answer>(?:Intensity|Sentiment)"
+    r" (?:[Ss]core|Class)|This tweet contains emotions): "
     r"\n\nAssistant:\n",
     re.DOTALL,
 )
@@ -32,17 +35,23 @@ def build(
     seed: int = 0,
     form: str = "paper",
     tokenizer=None,
+    own_range: bool = False,
 ) -> Dataset:
     """Benchmark items in task and file order, one instruction drawn per item by `seed`.
 
     Columns id, task, emotion, text, instruction, prompt, gold, all strings; emotion is
-    None where the task has none. Sizes on the official data are `Task.sizes["test"]`.
-    A task's instructions depend on the seed alone, not on which other tasks are built.
+    None where the task has none. All 16 sub-tasks, or `tasks`. Sizes on the official
+    data are `Task.items`: of each VADER set 1,000 are drawn by `seed`, as the paper
+    drew them (its seed was not published). A task's items and instructions depend on
+    the seed alone, not on which other tasks are built.
+
+    Scores are asked for in 0 to 1, as in training; `own_range` asks for the corpus's
+    own range. gold stays in the corpus's range either way (`answers.parse` maps).
     """
     rows = []
     for name in tasks or TASKS:
-        frame = corpora.read(get(name).name, "test", data)
-        choices = instructions(name)
+        frame = _draw_test(get(name), data, seed)
+        choices = instructions(name, own_range)
         draws = np.random.default_rng(seed).integers(len(choices), size=len(frame))
         for row, draw in zip(frame.to_dict("records"), draws, strict=True):
             row["instruction"] = choices[draw]
@@ -50,6 +59,14 @@ def build(
     return Dataset.from_dict(
         {name: [row[name] for row in rows] for name in COLUMNS}, features=_FEATURES
     )
+
+
+def _draw_test(task: Task, data: str | Path, seed: int) -> pd.DataFrame:
+    frame = corpora.read(task.name, "test", data)
+    if task.draw is None or task.draw >= len(frame):
+        return frame
+    chosen = np.random.default_rng(seed).choice(len(frame), task.draw, replace=False)
+    return frame.iloc[np.sort(chosen)]
 
 
 def draw(rows: Dataset, per_group: int | None, seed: int = 0) -> Dataset:
@@ -77,7 +94,7 @@ def read_release(path: str | Path) -> Dataset:
 
     `id` is the 0-based line, as response files count. `emotion`, `text` and
     `instruction` are read off the prompt; the text is as released, with the full stop
-    that the release adds. Tasks of the benchmark's second part come along.
+    that the release adds.
     DataError names the line that is no JSON, lacks a field or is no released prompt.
     """
     rows = []

@@ -7,8 +7,10 @@ correlation further than any model change (see the tests for real examples).
 
 import re
 
+import numpy as np
+
 from emolib import DataError
-from emolib.tasks import NEUTRAL, Task, get
+from emolib.tasks import Task, get
 
 LONGEST = 2000  # characters looked at; a longer response has lost its thread
 
@@ -20,11 +22,15 @@ _NEGATED = r"(?<!\bno )(?<!\bnot )(?<!n't )(?<!\bwithout )(?<!\bnon-)"
 _CLASS_TAIL = " can be inferred"
 
 
-def parse(task: str, response: str | None) -> float | int | tuple[str, ...] | None:
+def parse(
+    task: str, response: str | None, asked: tuple[float, float] | None = None
+) -> float | int | tuple[str, ...] | None:
     """The value a response gives for a task, or None if it gives none.
 
-    Score tasks: a float within `Task.range`. Ordinal tasks: a key of `Task.classes`.
-    Label tasks: the labels named, in the corpus's order; () for the neutral answer.
+    Score tasks: a float within `Task.range`; if the prompt asked for another range
+    (`prompts.read_range` tells), the number must lie in that one and is mapped to the
+    corpus's. Ordinal tasks: a key of `Task.classes`. Label tasks: the labels named, in
+    the corpus's order; () for the neutral answer of E-c.
     A leading number counts. Elsewhere in the response a number or class description
     counts only where it is the only one. Only the first line with text is read.
 
@@ -35,8 +41,9 @@ def parse(task: str, response: str | None) -> float | int | tuple[str, ...] | No
     line = _take_line(response)
     if not line:
         return None
-    readers = {"score": _read_score, "ordinal": _read_class, "labels": _read_labels}
-    return readers[found.kind](found, line)
+    if found.kind == "score":
+        return _read_score(found, line, asked or found.range)
+    return (_read_class if found.kind == "ordinal" else _read_labels)(found, line)
 
 
 def read_gold(task: str, gold) -> float | int | tuple[str, ...]:
@@ -45,7 +52,7 @@ def read_gold(task: str, gold) -> float | int | tuple[str, ...]:
     A value that was read already comes back as it is. DataError if it is no answer.
     """
     if isinstance(gold, tuple | list):
-        gold = ", ".join(gold) or NEUTRAL
+        gold = ", ".join(gold) or get(task).neutral
     value = parse(task, str(gold))
     if value is None:
         raise DataError(f"{task}: {gold!r} is no gold answer of this task")
@@ -58,13 +65,16 @@ def _take_line(response: str | None) -> str:
     return re.sub(r"^([-+])\s+(?=\d)", r"\1", line)
 
 
-def _read_score(task: Task, line: str) -> float | None:
-    low, high = task.range
+def _read_score(
+    task: Task, line: str, asked: tuple[float, float]
+) -> float | None:
     found = _take_number(line)
     if not found or ("." not in found.group() and line[found.end() :][:1] == "."):
         return None  # no number, or one that breaks off after its point
     value = float(found.group())
-    return value if low <= value <= high else None
+    if not asked[0] <= value <= asked[1]:
+        return None
+    return value if asked == task.range else float(np.interp(value, asked, task.range))
 
 
 def _read_class(task: Task, line: str) -> int | None:
@@ -94,11 +104,11 @@ def _read_labels(task: Task, line: str) -> tuple[str, ...] | None:
     named = tuple(
         label for label in task.labels if re.search(rf"{_NEGATED}\b{label}\b", line)
     )
-    if named:
-        return named
+    if named or not task.neutral:
+        return named or None
     # One tokenizer's answers lose the spaces.
     spaceless = re.sub(r"\W", "", line)
-    neutral = spaceless.startswith((NEUTRAL.replace(" ", ""), "neutral", "noemotion"))
+    neutral = spaceless.startswith((task.neutral.replace(" ", ""), "neutral", "noemotion"))
     return () if neutral else None
 
 

@@ -5,7 +5,7 @@ import re
 import emoji
 import pandas as pd
 
-from emolib import DataError, answers
+from emolib import DataError, answers, prompts
 from emolib.tasks import get
 
 # Negation words after Kiritchenko, Zhu and Mohammad (2014), cut to the closed class.
@@ -32,7 +32,8 @@ def compare(rows, responses: pd.DataFrame) -> pd.DataFrame:
 
     Columns task, id, emotion, text, gold, response, predicted, error. `rows` as
     `aeb.build` gives them (more of them do no harm), `responses` as `predict.predict`
-    does. gold and predicted are values as in `answers`; error is the distance between
+    does. gold and predicted are values as in `answers`, scores in the corpus's range
+    (rows without instructions: as if that range had been asked for); error is the distance between
     them as a share of the scale (score and ordinal tasks) or 1 minus the Jaccard index
     (label tasks), so 0 to 1; missing where nothing was parsed.
 
@@ -40,7 +41,9 @@ def compare(rows, responses: pd.DataFrame) -> pd.DataFrame:
     stands there twice.
     """
     keys = ["task", "id", "emotion"]
-    items = rows.to_pandas()[[*keys, "text", "gold"]].fillna({"emotion": ""})
+    columns = [*keys, "text", "instruction", "gold"]
+    items = rows.to_pandas().reindex(columns=columns)
+    items = items.fillna({"emotion": "", "instruction": ""})
     table = responses[[*keys, "response"]].fillna({"emotion": ""})
     twice = table[table.duplicated(keys)]
     if len(twice):
@@ -53,7 +56,8 @@ def compare(rows, responses: pd.DataFrame) -> pd.DataFrame:
             f" {missing[keys].iloc[0].tolist()}"
         )
     gold = _map(answers.read_gold, table["task"], table["gold"])
-    predicted = _map(answers.parse, table["task"], table["response"])
+    asked = _map(prompts.read_range, table["task"], table.pop("instruction"))
+    predicted = _map(answers.parse, table["task"], table["response"], asked)
     measured = zip(table["task"], gold, predicted, strict=True)
     return table.assign(
         emotion=table["emotion"].replace("", None),
@@ -73,8 +77,8 @@ def find_worst(table: pd.DataFrame, task: str, n: int = 20) -> pd.DataFrame:
     return ranked[columns].head(n).dropna(axis=1, how="all").reset_index(drop=True)
 
 
-def _map(read, tasks, texts) -> pd.Series:
-    values = [read(task, text) for task, text in zip(tasks, texts, strict=True)]
+def _map(read, *columns) -> pd.Series:
+    values = [read(*row) for row in zip(*columns, strict=True)]
     return pd.Series(values, dtype=object)
 
 

@@ -9,13 +9,14 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 from scipy import stats
-from sklearn.metrics import cohen_kappa_score, f1_score
+from sklearn.metrics import accuracy_score, cohen_kappa_score, f1_score
 
 from emolib import DataError
 from emolib.answers import read_gold
 from emolib.tasks import Task, get
 
 UNPARSED = ("official", "drop", "worst")
+_NO_CLASS = -99  # stands for an unparsed answer where no class may
 
 
 def score(
@@ -32,20 +33,23 @@ def score(
     average over groups and "pearson.anger" and so on stand beside it.
 
     Score and ordinal tasks: Pearson's r in [-1, 1], 0 for constant predictions; also on
-    gold >= 0.5, or on gold != 0 with quadratic weighted kappa. Label tasks: Jaccard
-    accuracy (two empty sets count as 1), micro and macro F1, in [0, 1].
+    gold >= 0.5, or on gold != 0 with quadratic weighted kappa. SST5 and TDT: accuracy
+    and macro F1 over the task's classes. Label tasks: Jaccard accuracy (two empty sets
+    count as 1), micro and macro F1; GoEmotions' "accuracy" is the share of items whose
+    label set is met exactly, as scikit-learn defines it. All in [0, 1].
 
-    `unparsed`: "official" scores them as that script does (0.5, class 0, no emotion),
-    so that not answering never pays; "drop" leaves them out; "worst" puts the value
-    farthest from gold.
+    `unparsed`: "official", the default, scores them as the official script does (0.5,
+    class 0, no emotion) and, for the tasks that it does not know, as the middle of the
+    range, a wrong class, no label: not answering never pays, and the number of items
+    stays. "drop" leaves them out; "worst" puts the value farthest from gold.
 
     Raises DataError for lengths that differ, no items, and values outside the task.
     """
     found = get(task)
-    parts = _prepare(found, gold, predicted, groups, unparsed)
+    parts = prepare(found, gold, predicted, groups, unparsed)
     result = {}
     for name in found.metrics:
-        each = {label: _METRICS[name](*part) for label, part in parts.items()}
+        each = {label: METRICS[name](*part) for label, part in parts.items()}
         result[name] = float(np.mean(list(each.values())))
         if groups is not None:
             result |= {f"{name}.{label}": value for label, value in each.items()}
@@ -73,7 +77,7 @@ def intervals(
     the groups are scored apart. A group needs two items at least.
     """
     found = get(task)
-    parts = _prepare(found, gold, predicted, groups, unparsed)
+    parts = prepare(found, gold, predicted, groups, unparsed)
     wanted = {name: list(parts) for name in _pick_metrics(found)}
     if groups is not None:
         wanted |= {f"{n}.{label}": [label] for n in wanted for label in parts}
@@ -125,13 +129,13 @@ def format_markdown(scores: pd.DataFrame) -> str:
 
 
 def _pick_metrics(task: Task) -> tuple[str, ...]:
-    return task.metrics if task.kind == "labels" else task.metrics[:1]
+    return task.metrics[: task.primary]
 
 
 def _bootstrap(name: str, parts: list, resamples: int, seed: int):
     def average(*picks):
         measured = [
-            _METRICS[name](gold[pick.astype(int)], predicted[pick.astype(int)])
+            METRICS[name](gold[pick.astype(int)], predicted[pick.astype(int)])
             for (gold, predicted), pick in zip(parts, picks, strict=True)
         ]
         return np.mean(measured)
@@ -147,8 +151,12 @@ def _bootstrap(name: str, parts: list, resamples: int, seed: int):
     return tuple(float(bound) for bound in drawn.confidence_interval)
 
 
-def _prepare(task: Task, gold, predicted, groups, unparsed: str) -> dict:
-    """Group -> gold array, predicted array; without groups one part, called None."""
+def prepare(task: Task, gold, predicted, groups, unparsed: str) -> dict:
+    """Group -> gold array, predicted array; without groups one part, called None.
+
+    Scores and classes as floats of shape (items,), label sets as booleans of shape
+    (items, labels). Checks as `score` says.
+    """
     if unparsed not in UNPARSED:
         raise DataError(f"unparsed is {unparsed!r}, expected one of {UNPARSED}")
     gold, predicted = list(gold), list(predicted)
@@ -199,9 +207,11 @@ def _replace(task: Task, gold, unparsed: str):
     if task.kind == "labels":
         rest = tuple(label for label in task.labels if label not in gold)
         return () if unparsed == "official" else rest
-    if unparsed == "official":
-        return 0.5 if task.kind == "score" else 0
     ends = task.range or (min(task.classes), max(task.classes))
+    if unparsed == "official" and task.kind == "score":
+        return (ends[0] + ends[1]) / 2
+    if unparsed == "official":
+        return _NO_CLASS if task.metrics[0] == "accuracy" else 0
     return max(ends, key=lambda end: abs(end - gold))
 
 
@@ -209,6 +219,10 @@ def _encode(task: Task, value):
     if task.kind == "labels":
         return [label in value for label in task.labels]
     return float(value)
+
+
+def _accuracy(gold: np.ndarray, predicted: np.ndarray) -> float:
+    return float(accuracy_score(gold, predicted))
 
 
 def _pearson(gold: np.ndarray, predicted: np.ndarray) -> float:
@@ -233,7 +247,10 @@ def _jaccard(gold: np.ndarray, predicted: np.ndarray) -> float:
 
 def _f1(average: str):
     def measure(gold: np.ndarray, predicted: np.ndarray) -> float:
-        return float(f1_score(gold, predicted, average=average, zero_division=0))
+        classes = None if gold.ndim > 1 else np.unique(gold)
+        return float(
+            f1_score(gold, predicted, labels=classes, average=average, zero_division=0)
+        )
 
     return measure
 
@@ -248,12 +265,13 @@ def _where(keep, metric):
     return measure
 
 
-_METRICS = {
+METRICS = {
     "pearson": _pearson,
     "pearson_gold_0.5_to_1": _where(lambda gold: gold >= 0.5, _pearson),
     "pearson_gold_not_0": _where(lambda gold: gold != 0, _pearson),
     "qwk": _kappa,
     "qwk_gold_not_0": _where(lambda gold: gold != 0, _kappa),
+    "accuracy": _accuracy,
     "jaccard": _jaccard,
     "f1_micro": _f1("micro"),
     "f1_macro": _f1("macro"),

@@ -12,7 +12,7 @@ from transformers import GenerationConfig
 
 from emolib import DataError, runs
 from emolib.prompts import form_of
-from emolib.tasks import TASKS
+from emolib.tasks import get
 
 # "paper": the sampling of the authors' own inference script.
 DECODINGS = {
@@ -34,7 +34,6 @@ DECODINGS = {
         "max_new_tokens": 256,
     },
 }
-_OTHER_TASKS = 32  # new tokens for a task that tasks.py does not list
 
 
 @dataclass(frozen=True)
@@ -138,7 +137,7 @@ def _predict_all(rows, model, tokenizer, folder: Path, chosen: Settings) -> None
 
 def _make_batches(tasks: list[str], prompts: list, chosen: Settings) -> list:
     """(new tokens, row indices) per batch: equal budgets together, longest first."""
-    own = [TASKS[t].max_new_tokens if t in TASKS else _OTHER_TASKS for t in tasks]
+    own = [get(task).max_new_tokens for task in tasks]
     fixed = chosen.max_new_tokens or DECODINGS[chosen.decoding].get("max_new_tokens")
     budgets = [fixed or budget for budget in own]
     order = sorted(range(len(prompts)), key=lambda i: (budgets[i], -len(prompts[i]), i))

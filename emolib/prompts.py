@@ -10,18 +10,29 @@ from collections.abc import Mapping
 from functools import cache
 from importlib import resources
 
+import numpy as np
 import yaml
 
 from emolib import DataError
-from emolib.tasks import NEUTRAL, Task, get
+from emolib.tasks import Task, describe_class, get
 
 FORMS = ("paper", "plain", "chat")
 
 
 @cache
-def instructions(task: str) -> tuple[str, ...]:
-    """The ten instructions of a task, in this project's words, classes filled in."""
+def instructions(task: str, own_range: bool = False) -> tuple[str, ...]:
+    """A task's instructions, in this project's words, with classes or range filled in.
+
+    Ten for the tasks of AAID. Zero-shot score tasks ask for 0 to 1, as in training
+    (paper, 4.3.2), in V-reg's ten instructions where it is valence they want; with
+    `own_range` for the corpus's own range. The other tasks of AEB-2 have one each.
+    """
     found = get(task)
+    own = own_range and asks_unit(found)
+    low, high = found.range if own else (0, 1)
+    key = found.ask or task
+    if own and found.ask == "V-reg":
+        key = "own valence"
     text = (resources.files("emolib") / "instructions.yaml").read_text("utf-8")
     classes = " ".join(
         f"{value}: {words.format(emotion='E')}."
@@ -29,10 +40,30 @@ def instructions(task: str) -> tuple[str, ...]:
     )
     return tuple(
         template.format(
-            classes=classes, labels=", ".join(found.labels), neutral=NEUTRAL
+            classes=classes,
+            labels=", ".join(found.labels),
+            neutral=found.neutral,
+            low=f"{low:g}",
+            high=f"{high:g}",
         )
-        for template in yaml.safe_load(text)[task]
+        for template in yaml.safe_load(text)[key]
     )
+
+
+def asks_unit(task: Task) -> bool:
+    """Whether a task asks for 0 to 1 although its corpus has another range."""
+    return task.kind == "score" and task.range != (0.0, 1.0)
+
+
+def read_range(task: str, instruction: str) -> tuple[float, float] | None:
+    """The range an instruction asks a score in; None for a task without a range.
+
+    0 to 1 for this project's instructions, unless they were made with `own_range`;
+    the corpus's own range for any other, above all the released benchmark's.
+    """
+    if instruction in instructions(task) and asks_unit(get(task)):
+        return (0.0, 1.0)
+    return get(task).range
 
 
 def render(row: Mapping, form: str = "paper", tokenizer=None) -> dict[str, str]:
@@ -63,12 +94,23 @@ def render(row: Mapping, form: str = "paper", tokenizer=None) -> dict[str, str]:
     if row.get("gold") is None:
         return {"prompt": prompt}
     gap = " " if form == "plain" else ""
-    return {"prompt": prompt, "completion": gap + complete(task, row["gold"])}
+    asked = read_range(task.name, row["instruction"])
+    return {"prompt": prompt, "completion": gap + complete(task, row["gold"], asked)}
 
 
-def complete(task: Task, gold: str) -> str:
-    """The answer a model is trained to give: a score always has three decimals."""
-    return f"{float(gold):.3f}" if task.kind == "score" else gold
+def complete(task: Task, gold: str, asked: tuple[float, float] | None = None) -> str:
+    """The answer a model is to give: a score with three decimals, a class in words.
+
+    `asked`: the range the score is asked in, where that is not the corpus's own.
+    """
+    if task.kind == "score":
+        value = float(gold)
+        if asked and asked != task.range:
+            value = float(np.interp(value, task.range, asked))
+        return f"{value:.3f}"
+    if task.kind == "ordinal" and ":" not in gold:
+        return describe_class(task, int(gold))
+    return gold
 
 
 def form_of(prompt: str) -> str:

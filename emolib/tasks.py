@@ -1,8 +1,8 @@
 """The tasks, one row each. Every other module reads what it needs from here.
 
 Names are those of the released benchmark. Ranges, classes and emotions are the
-corpora's own (SemEval-2018 Task 1, Mohammad et al. 2018), sizes are Tables 1 and 3
-of the EmoLLMs paper, counted again on the corpora's files.
+corpora's own (emolib/corpora names each publisher), sizes are Tables 1 and 3 of the
+EmoLLMs paper, counted again on the corpora's files.
 """
 
 from dataclasses import dataclass, field
@@ -19,8 +19,10 @@ class Task:
     """One task: where its rows come from, what an answer is, how it is scored.
 
     `kind` is "score" (a number in `range`), "ordinal" (an integer key of `classes`)
-    or "labels" (any subset of `labels`, possibly empty). `sizes` counts corpus rows per
-    split; `metrics` names the primary metric first.
+    or "labels" (any subset of `labels`). `range` is the corpus's own; `ask` names the
+    task whose instructions are used, where it is another one. `sizes` counts corpus
+    rows per split, `draw` of the test rows enter the benchmark (None: all). `metrics`
+    names the primary metrics first, and `primary` says how many they are.
     """
 
     name: str
@@ -35,8 +37,17 @@ class Task:
     range: tuple[float, float] | None = None
     classes: dict[int, str] = field(default_factory=dict)
     labels: tuple[str, ...] = ()
+    neutral: str = NEUTRAL  # the answer of a label task where no label applies
+    ask: str = ""
+    draw: int | None = None
+    primary: int = 1
     max_new_tokens: int = 16  # the longest answer in any tokenizer tried, and some room
     version: int = 1
+
+    @property
+    def items(self) -> int:
+        """How many items of this task the benchmark has, on the official data."""
+        return self.draw or self.sizes["test"]
 
 
 def _sizes(train, dev, test):
@@ -107,13 +118,108 @@ _ROWS = (
         stem="E-c",
         answer="This tweet contains emotions",
         metrics=("jaccard", "f1_micro", "f1_macro"),
+        primary=3,
         sizes=_sizes(6838, 886, 3259),
         labels=_ELEVEN,
         max_new_tokens=40,
     ),
 )
 
-TASKS: dict[str, Task] = {task.name: task for task in _ROWS}
+
+def _vader(name: str, stem: str, rows: int) -> Task:
+    return Task(
+        name=name,
+        kind="score",
+        corpus="vader",
+        stem=stem,
+        answer="Intensity Score",
+        metrics=("pearson",),
+        sizes={"test": rows},
+        noun="Text",
+        range=(-4.0, 4.0),
+        ask="V-reg",
+        draw=1000,
+    )
+
+
+def _emobank(letter: str) -> Task:
+    return Task(
+        name=f"EmoBank-{letter}",
+        kind="score",
+        corpus="emobank",
+        stem=letter,  # the column
+        answer="Intensity Score",
+        metrics=("pearson",),
+        sizes=_sizes(8062, 1000, 1000),
+        noun="Text",
+        range=(1.0, 5.0),
+        ask="V-reg" if letter == "V" else "",
+    )
+
+
+_CLASSES = {"noun": "Text", "metrics": ("accuracy", "f1_macro"), "primary": 2}
+_SST = {"corpus": "sst", "sizes": _sizes(8544, 1101, 2210)}
+_ZERO_SHOT = (
+    _vader("V-A", "amazonReviewSnippets", 3708),
+    _vader("V-M", "movieReviewSnippets", 10605),
+    _vader("V-NYT", "nytEditorialSnippets", 5190),
+    _vader("V-T", "tweets", 4200),
+    _emobank("V"),
+    _emobank("A"),
+    _emobank("D"),
+    Task(
+        name="SST",
+        kind="score",
+        stem="SST",
+        answer="Intensity Score",
+        metrics=("pearson",),
+        noun="Text",
+        range=(0.0, 1.0),
+        ask="V-reg",
+        **_SST,
+    ),
+    Task(
+        name="SST5",
+        kind="ordinal",
+        stem="SST",
+        answer="Sentiment Class",
+        classes=dict(
+            enumerate(
+                ("very negative", "negative", "neutral", "positive", "very positive")
+            )
+        ),
+        **_CLASSES,
+        **_SST,
+    ),
+    Task(
+        name="TDT",
+        kind="ordinal",
+        corpus="tdt",
+        stem="TDT",
+        answer="Intensity Class",
+        sizes={"train": 6248, "test": 692},
+        classes={-1: "negative", 0: "neutral", 1: "positive"},
+        **_CLASSES,
+    ),
+    Task(
+        name="GoEmotions",
+        kind="labels",
+        corpus="goemotions",
+        stem="GoEmotions",
+        answer="This tweet contains emotions",
+        metrics=("accuracy", "f1_macro", "jaccard", "f1_micro"),
+        primary=2,
+        sizes=_sizes(43410, 5426, 5427),
+        noun="Text",
+        labels=("anger", "disgust", "fear", "joy", "sadness", "surprise", "neutral"),
+        neutral="",
+        max_new_tokens=40,
+    ),
+)
+
+AAID = tuple(task.name for task in _ROWS)  # trained on, and AEB-1 when tested
+AEB_2 = tuple(task.name for task in _ZERO_SHOT)  # tested only
+TASKS: dict[str, Task] = {task.name: task for task in (*_ROWS, *_ZERO_SHOT)}
 
 
 def get(name: str) -> Task:

@@ -12,7 +12,7 @@ import datasets
 import pytest
 
 from emolib import aaid, aeb, corpora
-from emolib.tasks import TASKS
+from emolib.tasks import AAID
 
 datasets.disable_progress_bars()
 CHAT = (
@@ -54,16 +54,26 @@ def real_aaid(real_data):
 
 
 @pytest.fixture(scope="session")
-def real_aeb(real_data):
-    """AEB-1 built from the real corpora, as a data frame."""
+def whole_aeb(real_data):
+    """AEB built from the real corpora, as a data frame."""
     return aeb.build().to_pandas()
 
 
 @pytest.fixture(scope="session")
-def release(real_data):
-    """The released benchmark, AEB-1's lines, as a data frame."""
-    rows = aeb.read_release(real_data / "release" / "AEB.jsonl").to_pandas()
-    return rows[rows["task"].isin(list(TASKS))]
+def whole_release(real_data):
+    """The released benchmark, as a data frame."""
+    return aeb.read_release(real_data / "release" / "AEB.jsonl").to_pandas()
+
+
+@pytest.fixture(scope="session")
+def real_aeb(whole_aeb):
+    return whole_aeb[whole_aeb["task"].isin(AAID)]
+
+
+@pytest.fixture(scope="session")
+def release(whole_release):
+    """AEB-1's lines of the released benchmark."""
+    return whole_release[whole_release["task"].isin(AAID)]
 
 
 @pytest.fixture(scope="session")

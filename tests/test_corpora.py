@@ -5,12 +5,13 @@ import pooch
 import pytest
 
 from emolib import DataError, corpora
-from emolib.tasks import TASKS
+from emolib.corpora import fetch
+from emolib.tasks import AAID, TASKS
 
 V_REG = "V-reg/Valence-reg-En-train.txt"
 EI_OC = "EI-oc/EI-oc-En-joy-train.txt"
 E_C = "E-c/E-c-En-train.txt"
-EVERY = [(task, split) for task in TASKS for split in ("train", "dev", "test")]
+EVERY = [(task, split) for task in AAID for split in ("train", "dev", "test")]
 
 
 def damage(root: Path, name: str, line: int, change) -> None:
@@ -196,7 +197,7 @@ def no_network(monkeypatch, tmp_path):
 def test_no_data_at_all_says_both_ways(no_network):
     with pytest.raises(DataError, match="EMOLIB_DATA") as error:
         corpora.read("V-reg", "train")
-    assert corpora.ARCHIVE in str(error.value)
+    assert fetch.ARCHIVE in str(error.value)
     assert error.value.__cause__ is None and "OSError" in str(error.value)
 
 
@@ -218,13 +219,13 @@ def test_download_is_asked_for_with_its_checksum(no_network, monkeypatch, tmp_pa
     asked = []
     monkeypatch.setattr(pooch, "retrieve", retrieve)
     root = corpora.locate("official")
-    assert asked == [(corpora.ARCHIVE, f"sha256:{corpora.ARCHIVE_SHA256}")]
+    assert asked == [(fetch.ARCHIVE, f"sha256:{fetch._SHA256[fetch.ARCHIVE]}")]
     assert len(corpora.read("V-oc", "dev", root)) == 17
 
 
 def test_sample_does_not_pass_as_official(monkeypatch):
     monkeypatch.setenv("EMOLIB_DATA", str(corpora.locate("sample")))
-    with pytest.raises(DataError, match="56 rows, the official V-reg train has 1181"):
+    with pytest.raises(DataError, match="56 rows, the official V-reg/train has 1181"):
         corpora.read("V-reg", "train")
 
 
@@ -279,7 +280,7 @@ def test_mirror_with_other_file_names_passes(mirror, line_end):
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (lambda lines: lines[:1] + lines[2:], "448 rows, the official V-reg dev"),
+        (lambda lines: lines[:1] + lines[2:], "448 rows, the official V-reg/dev"),
         (lambda lines: [*lines[:3], lines[4], lines[3], *lines[5:]], "other content"),
         (lambda lines: [x.replace(b"0.5", b"0.6") for x in lines], "other content"),
         (lambda lines: [x.replace(b"#", b"") for x in lines], "other content"),

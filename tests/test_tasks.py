@@ -1,7 +1,7 @@
 import pytest
 
 from emolib import DataError, answers, corpora, metrics, prompts
-from emolib.tasks import TASKS, describe_class, get
+from emolib.tasks import AAID, AEB_2, TASKS, describe_class, get
 
 EXAMPLE = {  # what the corpus writes, and its value
     "EI-reg": ("0.562", 0.562),
@@ -9,15 +9,35 @@ EXAMPLE = {  # what the corpus writes, and its value
     "V-reg": ("0.016", 0.016),
     "V-oc": ("-3: very negative emotional state can be inferred", -3),
     "E-c": ("anger, disgust", ("anger", "disgust")),
+    "V-A": ("-0.15", -0.15),
+    "V-M": ("2.26666666667", 2.26666666667),
+    "V-NYT": ("0", 0.0),
+    "V-T": ("-3.9", -3.9),
+    "EmoBank-V": ("3.0", 3.0),
+    "EmoBank-A": ("1.8", 1.8),
+    "EmoBank-D": ("4.33", 4.33),
+    "SST": ("0.83333", 0.83333),
+    "SST5": ("4: very positive", 4),
+    "TDT": ("-1", -1),
+    "GoEmotions": ("surprise, joy", ("joy", "surprise")),
 }
+SPLITS = [(name, split) for name, task in TASKS.items() for split in task.sizes]
 every_task = pytest.mark.parametrize("task", list(TASKS))
 
 
 def test_sizes_times_ten_are_the_published_counts():
-    sizes = [task.sizes for task in TASKS.values()]
+    sizes = [TASKS[name].sizes for name in AAID]
     assert 10 * sum(size["train"] for size in sizes) == 234_040
     assert 10 * sum(size["dev"] for size in sizes) == 47_120
     assert sum(size["test"] for size in sizes) == 13_269
+
+
+def test_benchmark_has_the_published_sizes():
+    assert len(AEB_2) == 11 and tuple(TASKS) == AAID + AEB_2
+    sizes = {name: TASKS[name].items for name in AEB_2}
+    assert sum(TASKS[name].items for name in TASKS) == 30_808
+    assert {sizes[name] for name in AEB_2[:7]} == {1000}
+    assert [sizes[name] for name in AEB_2[7:]] == [2210, 2210, 692, 5427]
 
 
 def test_unknown_task_names_those_there_are():
@@ -40,16 +60,25 @@ def test_example_is_read_and_scored(task):
 
 
 @every_task
-def test_instructions_are_ten_and_complete(task):
+def test_instructions_are_complete(task):
     found = prompts.instructions(task)
-    assert len(set(found)) == 10
+    ten = task in AAID or get(task).ask
+    assert len(set(found)) == (10 if ten else 1)
     assert not any("{" in text or "\n" in text for text in found)
     named = [text.partition("{")[0] for text in get(task).classes.values()]
     assert all(part in text for text in found for part in (*named, *get(task).labels))
 
 
 @every_task
-@pytest.mark.parametrize("split", ["train", "dev", "test"])
+def test_own_range_is_asked_for_where_it_is_another(task):
+    row = get(task)
+    for text in prompts.instructions(task, own_range=True):
+        asked = row.range if row.kind == "score" else None
+        assert prompts.read_range(task, text) == asked
+        assert asked in (None, (0.0, 1.0)) or all(f"{x:g}" in text for x in asked)
+
+
+@pytest.mark.parametrize(("task", "split"), SPLITS)
 def test_sample_has_rows_with_readable_gold(task, split):
     rows = corpora.read(task, split, "sample")
     assert len(rows) > 5 and rows["gold"].nunique() > 2

@@ -14,7 +14,7 @@ import pandas as pd
 
 from emolib import aaid, corpora
 from emolib.prompts import instructions, render
-from emolib.tasks import TASKS
+from emolib.tasks import AAID
 
 PAIRS = 3
 
@@ -26,7 +26,7 @@ def build_with_map(data: str, cache: str) -> int:
 
 def map_split(split: str, data: str, cache: str) -> datasets.Dataset:
     """One split's rows, shuffled and written out in that order, as aaid.build's are."""
-    frame = pd.concat([corpora.read(task, split, data) for task in TASKS])
+    frame = pd.concat([corpora.read(task, split, data) for task in AAID])
     rows = datasets.Dataset.from_pandas(frame, preserve_index=False)
 
     def multiply(batch):
