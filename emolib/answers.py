@@ -65,9 +65,7 @@ def _take_line(response: str | None) -> str:
     return re.sub(r"^([-+])\s+(?=\d)", r"\1", line)
 
 
-def _read_score(
-    task: Task, line: str, asked: tuple[float, float]
-) -> float | None:
+def _read_score(task: Task, line: str, asked: tuple[float, float]) -> float | None:
     found = _take_number(line)
     if not found or ("." not in found.group() and line[found.end() :][:1] == "."):
         return None  # no number, or one that breaks off after its point
@@ -108,7 +106,9 @@ def _read_labels(task: Task, line: str) -> tuple[str, ...] | None:
         return named or None
     # One tokenizer's answers lose the spaces.
     spaceless = re.sub(r"\W", "", line)
-    neutral = spaceless.startswith((task.neutral.replace(" ", ""), "neutral", "noemotion"))
+    neutral = spaceless.startswith(
+        (task.neutral.replace(" ", ""), "neutral", "noemotion")
+    )
     return () if neutral else None
 
 

@@ -32,10 +32,12 @@ def compare(rows, responses: pd.DataFrame) -> pd.DataFrame:
 
     Columns task, id, emotion, text, gold, response, predicted, error. `rows` as
     `aeb.build` gives them (more of them do no harm), `responses` as `predict.predict`
-    does. gold and predicted are values as in `answers`, scores in the corpus's range
-    (rows without instructions: as if that range had been asked for); error is the distance between
-    them as a share of the scale (score and ordinal tasks) or 1 minus the Jaccard index
-    (label tasks), so 0 to 1; missing where nothing was parsed.
+    does; with a column prediction instead of response, as the baselines give it, values
+    are taken as they are. gold and predicted are values as in `answers`, scores in the
+    corpus's range (rows without instructions: as if that range had been asked for);
+    error is the distance between them as a share of the scale (score and ordinal tasks)
+    or 1 minus the Jaccard index (label tasks), so 0 to 1; missing where nothing was
+    parsed.
 
     Raises DataError for a response whose item is not among the rows, and for one that
     stands there twice.
@@ -44,7 +46,8 @@ def compare(rows, responses: pd.DataFrame) -> pd.DataFrame:
     columns = [*keys, "text", "instruction", "gold"]
     items = rows.to_pandas().reindex(columns=columns)
     items = items.fillna({"emotion": "", "instruction": ""})
-    table = responses[[*keys, "response"]].fillna({"emotion": ""})
+    given = "prediction" if "prediction" in responses else "response"
+    table = responses[[*keys, given]].fillna({"emotion": ""})
     twice = table[table.duplicated(keys)]
     if len(twice):
         raise DataError(f"two responses to one item: {twice[keys].iloc[0].tolist()}")
@@ -57,14 +60,19 @@ def compare(rows, responses: pd.DataFrame) -> pd.DataFrame:
         )
     gold = _map(answers.read_gold, table["task"], table["gold"])
     asked = _map(prompts.read_range, table["task"], table.pop("instruction"))
-    predicted = _map(answers.parse, table["task"], table["response"], asked)
+    if given == "response":
+        predicted = _map(answers.parse, table["task"], table["response"], asked)
+    else:
+        predicted = table["prediction"].astype(object)
     measured = zip(table["task"], gold, predicted, strict=True)
     return table.assign(
         emotion=table["emotion"].replace("", None),
         gold=gold,
         predicted=predicted,
         error=[_measure(*row) for row in measured],
-    )[[*keys, "text", "gold", "response", "predicted", "error"]]
+    )[[*keys, "text", "gold", given, "predicted", "error"]].rename(
+        columns={given: "response"}
+    )
 
 
 def find_worst(table: pd.DataFrame, task: str, n: int = 20) -> pd.DataFrame:

@@ -90,7 +90,7 @@ def _train(train, validation, name: str, folder: Path, chosen: Settings) -> None
     if not len(train) or not len(validation):
         raise DataError(f"no row is as short as max_length={chosen.max_length} tokens")
     trainer = make_trainer(model, tokenizer, train, validation, folder, chosen)
-    _run(trainer, folder)
+    train_on(trainer, folder)
     _save(trainer, tokenizer, name, folder)
     runs.finish(
         folder,
@@ -102,7 +102,7 @@ def _train(train, validation, name: str, folder: Path, chosen: Settings) -> None
     )
 
 
-def _run(trainer, folder: Path) -> None:
+def train_on(trainer, folder: Path) -> None:
     """Trains from the last checkpoint on, and ends with the best weights loaded."""
     last = _find_checkpoint(folder / "checkpoints")
     if last and (folder / "checkpoints" / "ended").exists():  # killed before saving

@@ -132,7 +132,7 @@ def _predict_all(rows, model, tokenizer, folder: Path, chosen: Settings) -> None
                 file.write(json.dumps(record, ensure_ascii=False) + "\n")
             file.flush()
             progress.update(len(indices))
-    _write_final(rows, partial, folder / "responses.jsonl")
+    write_responses(rows, partial, folder / "responses.jsonl")
 
 
 def _make_batches(tasks: list[str], prompts: list, chosen: Settings) -> list:
@@ -181,7 +181,8 @@ def _generate(model, tokenizer, batch: list, tokens: int, decoding: str) -> list
     return tokenizer.batch_decode(answers, skip_special_tokens=True)
 
 
-def _write_final(rows: Dataset, partial: Path, target: Path) -> None:
+def write_responses(rows: Dataset, partial: Path, target: Path) -> None:
+    """The partial file (row, response) as the final one, in row order; removes it."""
     found = [json.loads(line) for line in partial.open(encoding="utf-8")]
     found.sort(key=lambda record: record["row"])
     columns = zip(rows["id"], rows["task"], rows["emotion"], found, strict=True)

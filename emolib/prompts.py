@@ -98,6 +98,27 @@ def render(row: Mapping, form: str = "paper", tokenizer=None) -> dict[str, str]:
     return {"prompt": prompt, "completion": gap + complete(task, row["gold"], asked)}
 
 
+def render_after(row: Mapping, examples: list[Mapping], form: str = "paper") -> str:
+    """The prompt of a row after solved examples of its task: a few-shot prompt.
+
+    Every example is a turn of its own with its gold answer, in the row's instruction,
+    which stands once, in the first turn. Forms "paper" and "plain"; DataError for
+    "chat", as a string holds one turn there.
+    """
+    if form not in ("paper", "plain"):
+        raise DataError(f'few-shot prompts are "paper" or "plain", not {form!r}')
+    end = "\n\n"
+    turns = []
+    for turn in (*examples, dict(row, gold=None)):
+        parts = render(dict(turn, instruction=row["instruction"]), form)
+        prompt = parts["prompt"]
+        if turns:  # the instruction is known by now
+            told = f"Task: {row['instruction']} " if form == "paper" else None
+            prompt = prompt.replace(told or f"{row['instruction']}{end}", "", 1)
+        turns.append(prompt + parts.get("completion", ""))
+    return end.join(turns)
+
+
 def complete(task: Task, gold: str, asked: tuple[float, float] | None = None) -> str:
     """The answer a model is to give: a score with three decimals, a class in words.
 

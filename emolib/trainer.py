@@ -54,7 +54,7 @@ def make_trainer(model, tokenizer, train, validation, folder: Path, chosen: Sett
             target_modules="all-linear",
             task_type="CAUSAL_LM",
         ),
-        callbacks=[EarlyStoppingCallback(chosen.patience), _Log(folder / "log.csv")],
+        callbacks=[EarlyStoppingCallback(chosen.patience), LossLog(folder / "log.csv")],
     )
     # TRL casts adapters of quantized models to bfloat16, checkpoints bring them back in
     # float32: in float32 from the start a resumed run equals a straight one, and fp16
@@ -128,7 +128,7 @@ class _Sampler(torch.utils.data.Sampler):
             yield from sorted(batch, key=lambda index: -self.lengths[index])
 
 
-class _Log(TrainerCallback):
+class LossLog(TrainerCallback):
     """Writes the loss curve as data, and marks the last checkpoint as the last."""
 
     def __init__(self, path: Path):

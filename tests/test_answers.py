@@ -154,3 +154,41 @@ def test_real_responses_are_values_of_the_task_or_none(release, real_data, model
             low, high = row.range or (min(row.classes), max(row.classes))
             assert low <= value <= high
     assert len(release) == 13_269 and 13_269 - 35 < parsed < 13_269
+
+
+@pytest.mark.parametrize(
+    ("task", "response", "asked", "value"),
+    [
+        ("V-A", "-2.5", None, -2.5),
+        ("V-A", "4.1", None, None),
+        ("V-A", "0.75", (0, 1), 2.0),
+        ("V-A", "-2.5", (0, 1), None),
+        ("EmoBank-A", "0.5", (0.0, 1.0), 3.0),
+        ("EmoBank-A", "0.5", None, None),
+        ("SST", "0.5", (0.0, 1.0), 0.5),
+        ("SST5", "4", None, 4),
+        ("SST5", "very negative", None, 0),
+        ("SST5", "5: outstanding", None, None),
+        ("TDT", "-1", None, -1),
+        ("TDT", "neutral", None, 0),
+        ("TDT", "-2: very negative", None, None),
+        ("GoEmotions", "surprise, joy.", None, ("joy", "surprise")),
+        ("GoEmotions", "neutral or no emotion", None, ("neutral",)),
+        ("GoEmotions", "love, optimism", None, None),
+        ("GoEmotions", "", None, None),
+    ],
+)
+def test_zero_shot_answers_are_read(task, response, asked, value):
+    found = answers.parse(task, response, asked)
+    assert found == value and type(found) is type(value)
+
+
+BIG = ["x" * 100_000, "0.5 " * 25_000, "7" * 100_000, "\n" * 100_000]
+FOREIGN = ["０．５", "Злость", "怒り、喜び", "٠٫٥", "жизнь 1: хорошо 2", "\x00\x01"]
+
+
+@pytest.mark.parametrize("response", [*BIG, *FOREIGN, "", None, " ", "NaN", "inf"])
+@pytest.mark.parametrize("task", TASKS)
+def test_what_is_no_answer_is_unparsed_and_never_an_error(task, response):
+    found = answers.parse(task, response)
+    assert found is None or (response or "").startswith("0.5 ")

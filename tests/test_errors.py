@@ -2,7 +2,7 @@ import pandas as pd
 import pytest
 from datasets import Dataset
 
-from emolib import DataError, errors
+from emolib import DataError, aeb, errors
 
 BAD = "-3: very negative emotional state can be inferred"
 ROWS = [
@@ -74,3 +74,19 @@ def test_worst_are_the_unparsed_and_the_farthest(given):
 def test_text_is_described(text, words, emoji, hashtags, negation):
     found = errors.describe(pd.Series([text])).iloc[0].tolist()
     assert found == [words, emoji, hashtags, negation]
+
+
+def test_predictions_are_taken_as_they_are(sample_aeb):
+    from emolib import baselines
+
+    found = baselines.lexicon("vader", sample_aeb)
+    table = errors.compare(sample_aeb, found)
+    assert table["predicted"].tolist() == found["prediction"].tolist()
+    assert table["error"].between(0, 1).all() and len(table) == len(found)
+
+
+def test_answers_to_a_unit_question_are_mapped_to_the_corpus():
+    rows = aeb.build(["EmoBank-V"], data="sample")
+    given = rows.select_columns(["task", "id", "emotion"]).to_pandas()
+    table = errors.compare(rows, given.assign(response="0.5"))
+    assert set(table["predicted"]) == {3.0} and table["error"].max() < 0.5

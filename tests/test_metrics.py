@@ -295,3 +295,42 @@ def test_real_scores_are_the_official_scripts(scored, real_data, model):
             found = {name: ours[f"{task}.{name}{suffix}"] for name in official}
             assert found == pytest.approx(official, abs=0.002), cell
     assert compared == CELLS[model]
+
+
+def test_accuracy_and_macro_f1_are_those_of_the_definition():
+    # Right: 3 of 4. F1 of class -1: 2/3, of 0: 2/3, of 1: 1.
+    found = metrics.score("TDT", ["-1", "-1", "0", "1"], [-1, 0, 0, 1])
+    assert found["accuracy"] == 0.75
+    assert found["f1_macro"] == pytest.approx(7 / 9)
+
+
+@pytest.mark.parametrize(
+    ("unparsed", "accuracy"), [("official", 0.5), ("drop", 1), ("worst", 0.5)]
+)
+def test_unparsed_class_on_aeb_2_is_a_wrong_one(unparsed, accuracy):
+    found = metrics.score("TDT", ["0", "1"], [None, 1], unparsed=unparsed)
+    assert found["accuracy"] == accuracy and found["unparsed"] == 1
+
+
+@pytest.mark.parametrize(("task", "middle"), [("V-A", 0.0), ("EmoBank-D", 3.0)])
+def test_unparsed_score_on_aeb_2_is_the_middle_of_the_range(task, middle):
+    gold, rest = ["1.5", "2", "3.5"], [1.5, 2.0]
+    found = metrics.score(task, gold, [*rest, None])
+    assert found["pearson"] == metrics.score(task, gold, [*rest, middle])["pearson"]
+
+
+def test_goemotions_accuracy_is_exact_match_and_the_others_stand_beside_it():
+    # Met exactly: 1 of 2. Jaccard (1 + 1/2) / 2. Micro: 2 * 2 / (2 + 3).
+    found = metrics.score("GoEmotions", ["joy", "anger"], [("joy",), ("anger", "fear")])
+    assert found["accuracy"] == 0.5 and found["jaccard"] == 0.75
+    assert found["f1_micro"] == pytest.approx(0.8)
+
+
+@pytest.mark.parametrize("task", ["V-A", "EmoBank-V"])
+def test_pearson_does_not_hang_on_the_range_asked(task):
+    low, high = TASKS[task].range
+    unit = [0.1, 0.7, 0.4, 0.9]
+    gold = [str(low + share * (high - low)) for share in (0.2, 0.5, 0.6, 0.8)]
+    mapped = [answers.parse(task, str(x), (0, 1)) for x in unit]
+    r = np.corrcoef([float(g) for g in gold], unit)[0, 1]
+    assert metrics.score(task, gold, mapped)["pearson"] == pytest.approx(r)

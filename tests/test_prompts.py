@@ -116,3 +116,25 @@ def test_real_prompts_have_the_released_shape(release, real_aeb):
 
     ours, theirs = real_aeb["prompt"].map(strip), release["prompt"].map(strip)
     assert ours.tolist() == theirs.tolist()
+
+
+def test_zero_shot_scores_are_asked_for_as_in_training_unless_told():
+    unit, own = (prompts.instructions("V-A", own_range=x) for x in (False, True))
+    assert unit == prompts.instructions("V-reg") and len(own) == 1
+    assert "-4 (most negative)" in own[0] and "4 (most positive)" in own[0]
+    assert prompts.read_range("V-A", unit[3]) == (0, 1)
+    assert prompts.read_range("V-A", own[0]) == (-4, 4)
+    assert prompts.read_range("V-A", "An instruction as released.") == (-4, 4)
+
+
+def test_completion_of_a_zero_shot_task_is_on_the_range_asked():
+    row = {"task": "EmoBank-A", "text": "a b", "gold": "2.0"}
+    for own, wanted in ((False, "0.250"), (True, "2.000")):
+        instruction = prompts.instructions("EmoBank-A", own_range=own)[0]
+        found = prompts.render(row | {"instruction": instruction})
+        assert found["completion"] == wanted
+
+
+def test_completion_of_a_bare_class_has_its_words():
+    row = {"task": "TDT", "text": "a b", "gold": "-1", "instruction": "Say."}
+    assert prompts.render(row)["completion"] == "-1: negative"

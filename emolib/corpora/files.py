@@ -32,7 +32,7 @@ def find(root: Path, names: tuple[str, ...], folder: str = "") -> Path:
 
 
 def read_text(path: Path) -> str:
-    """A UTF-8 file's text; DataError for a web page and for bytes that are not UTF-8."""
+    """A UTF-8 file's text; DataError for a web page and bytes that are not UTF-8."""
     raw = read_bytes(path)
     try:
         return raw.decode("utf-8-sig").replace("\r\n", "\n")

