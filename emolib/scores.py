@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from datasets import Dataset
 
 from emolib import DataError, runs
 from emolib.tasks import EMOTIONS, TASKS
@@ -36,6 +37,7 @@ COLUMNS = {  # of the paper's Tables 5 and 6: (task, metric), in print's order
 }
 _NUMBERS = ["value", "low", "high", "n"]
 _KEY = ["model", "task", "metric"]
+_SETTINGS = ("quantization", "decoding", "weights", "adapter_weights")
 LONG = ["origin", "model", "kind", "task", "metric", *_NUMBERS, "partial"]
 _KINDS = {"base": "zero-shot", "tuned": "instruction-tuned on AAID"}
 _SPELLED = {"smollm2-135m": "SmolLM2-135M"}
@@ -155,3 +157,33 @@ def _name(found: pd.DataFrame) -> pd.DataFrame:
     names = names.where(~(own | shared), names + " (" + found["run"] + ")")
     kinds = found["kind"].mask(found["kind"] == "", found["model"].map(_KINDS))
     return found.assign(model=names, kind=kinds.fillna(""))
+
+
+def write(
+    table: pd.DataFrame,
+    path: str | Path,
+    rows: Dataset,
+    folders: dict[str, Path],
+    **columns,
+) -> None:
+    """A `metrics.tabulate` table as a score file, every row with where it comes from.
+
+    `rows`: the benchmark, whose hash is kept. `folders`: model -> the run folder with
+    its answers; a model without one (a lexicon) was asked just now. `columns` are set
+    in every row: data, items, run, seed. Written whole or not at all.
+    """
+    here, origins = runs.provenance(), []
+    for model in table["model"].unique():
+        record = runs.read(folders[model]) if model in folders else here
+        settings = record.get("settings", {})
+        origin = {name: settings.get(name) or "" for name in _SETTINGS}
+        made = {"commit": record["commit"], "made": record["made"]}
+        origins.append(
+            {"model": model, "base": settings.get("model", "")} | origin | made
+        )
+    about = table.assign(**columns, rows_sha256=runs.hash_rows(rows)[:16])
+    about = about.merge(pd.DataFrame(origins), on="model", how="left", sort=False)
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with runs.replacing(path) as temporary:
+        about.to_csv(temporary, index=False, float_format="%.6f")

@@ -180,7 +180,7 @@ def write(table: Table, folder: str | Path) -> list[Path]:
     texts = {
         "md": format_markdown(table),
         "tex": format_latex(table),
-        "html": style(table).to_html(doctype_html=True) + "\n",
+        "html": style(table).to_html(doctype_html=True),
     }
     paths = {folder / f"{table.name}.{end}": text for end, text in texts.items()}
     for path, text in paths.items():
