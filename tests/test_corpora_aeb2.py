@@ -78,7 +78,7 @@ def test_sst_brackets_and_accents_are_restored():
     rows = corpora.read("SST", "test", "sample")
     assert rows["text"][0] == "A tiresome parade of explosions ( and little else ) ."
     assert rows["text"][6] == "Its clichés are at least well dressed ."
-    assert rows["gold"].tolist()[:2] == ["0.06000", "0.94000"]
+    assert rows["gold"].tolist()[:2] == ["0.06", "0.94"]
 
 
 def test_sst_without_the_phrase_list_reads_the_test_file_alone(corpus):
@@ -100,7 +100,7 @@ def test_sst_without_the_phrase_list_reads_the_test_file_alone(corpus):
 )
 def test_sst5_classes_end_with_their_cut(corpus, score, value):
     path = corpus / "sst" / "sentiment_labels.txt"
-    path.write_text(path.read_text().replace("112|0.06", f"112|{score}"))
+    path.write_text(path.read_text().replace("113|0.06", f"113|{score}"))
     gold = corpora.read("SST5", "test", corpus)["gold"][0]
     assert answers.read_gold("SST5", gold) == value
 
@@ -192,9 +192,7 @@ def pick(frame, task):
 def test_real_items_are_the_released_ones(whole_aeb, whole_release, task):
     ours, theirs = pick(whole_aeb, task), pick(whole_release, task)
     assert ours[0] == theirs[0]
-    assert (
-        ours[1] == pytest.approx(theirs[1]) if task == "SST" else ours[1] == theirs[1]
-    )
+    assert ours[1] == (pytest.approx(theirs[1]) if task == "SST" else theirs[1])
 
 
 def test_real_sst5_has_the_released_classes(whole_aeb, whole_release):
@@ -219,5 +217,7 @@ def test_real_vader_items_are_the_released_ones(real_data, whole_release):
             known.setdefault(text, []).append(float(gold))
         for text, gold in zip(*pick(whole_release, task), strict=True):
             found += text in known
-            agree += any(abs(one - gold) <= 0.0101 for one in known.get(text, []))
-    assert (found, agree) == (3999, 3984)
+            agree += any(abs(one - gold) <= 0.01 for one in known.get(text, []))
+    # A text that stands there more than once has the released rating once at least;
+    # the data's own notes, which look at one of them, count 3,984.
+    assert (found, agree) == (3999, 3999)
