@@ -61,32 +61,32 @@ def draw_loss(log: pd.DataFrame, axes: Axes | None = None) -> Axes:
 def draw_scores(scores: pd.DataFrame, axes: Axes | None = None) -> Axes:
     """Score and 95 % interval per task and metric, one colour per model.
 
-    `scores`: columns model, task, metric, value, low, high, n.
+    `scores`: columns model, task, metric, value, low, high, n. A model without a score
+    leaves its place empty.
     """
-    axes = axes or plt.subplots(figsize=(6, 3))[1]
     names = {"pearson": "r", "jaccard": "Jaccard", "f1_micro": "micro F1"}
     names["f1_macro"] = "macro F1"
-    labels = list(
-        dict.fromkeys(
-            f"{row.task}\n{names.get(row.metric, row.metric)}"
-            for row in scores.itertuples()
-        )
-    )
+    scores = scores.reset_index(drop=True)
+    groups = scores["task"] + "\n" + scores["metric"].replace(names)
+    labels = list(dict.fromkeys(groups))
     models = list(dict.fromkeys(scores["model"]))
+    wide = max(6, 0.12 * len(labels) * (len(models) + 1))
+    axes = axes or plt.subplots(figsize=(wide, 3))[1]
     width = 0.8 / len(models)
     for number, model in enumerate(models):
         rows = scores[scores["model"] == model]
-        places = np.arange(len(rows)) + (number - (len(models) - 1) / 2) * width
+        places = groups[rows.index].map(labels.index)
+        places = places + (number - (len(models) - 1) / 2) * width
         reach = [rows["value"] - rows["low"], rows["high"] - rows["value"]]
         bars = axes.bar(
             places, rows["value"], width, yerr=reach, capsize=2, label=model
         )
-        axes.bar_label(bars, fmt="%.2f", fontsize=6, padding=2)
+        axes.bar_label(bars, fmt="%.2f", fontsize=6 if len(models) < 4 else 4, padding=2)
     axes.axhline(0, color="black", linewidth=0.8)
     axes.set_xticks(np.arange(len(labels)), labels)
-    axes.set(ylabel="score (95 % interval)", ylim=(min(0, *scores["low"]) - 0.02, 1))
+    axes.set(ylabel="score (95 % interval)", ylim=(min(0, *scores["low"]) - 0.06, 1))
     axes.grid(axis="x", visible=False)
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, 1.15), ncols=len(models))
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=len(models))
     return axes
 
 
