@@ -104,6 +104,48 @@ def read_release(path: str | Path) -> Dataset:
     return Dataset.from_list(rows, features=_FEATURES)
 
 
+def read_responses(path: str | Path, rows: Dataset) -> pd.DataFrame:
+    """Somebody's answers to `rows`, as `predict.predict` gives them.
+
+    A JSON line per answer: `row`, the item's 0-based place among `rows`, and
+    `response`, a text, a number or null (null and NaN: no answer, so unparsed). Lines
+    may stand in any order. DataError for a line that is no such JSON, for a row that is
+    not among the items or stands there twice, and for items without a line.
+    """
+    found: dict[int, str] = {}
+    with Path(path).open(encoding="utf-8") as lines:
+        for number, line in enumerate(lines, start=1):
+            row, response = _read_response(line, f"{path}:{number}", len(rows))
+            if row in found:
+                raise DataError(f"{path}:{number}: a second response to row {row}")
+            found[row] = response
+    if len(found) < len(rows):
+        first = next(row for row in range(len(rows)) if row not in found)
+        raise DataError(
+            f"{path}: {len(found)} responses to {len(rows)} items; row {first}"
+            f" ({rows[first]['task']}) is the first without one"
+        )
+    table = rows.select_columns(["id", "task", "emotion"]).to_pandas()
+    answered = [found[row] for row in range(len(rows))]
+    return table.astype({"emotion": object}).assign(response=answered)
+
+
+def _read_response(line: str, where: str, items: int) -> tuple[int, str]:
+    try:
+        record = json.loads(line)
+        row, response = record["row"], record["response"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(
+            f"{where}: expected JSON with row and response ({error!r})"
+        ) from None
+    if type(row) is not int or not 0 <= row < items:
+        raise DataError(f"{where}: row {row!r}, expected 0 to {items - 1}")
+    if isinstance(response, list | dict | bool):
+        raise DataError(f"{where}: response {response!r:.60}, expected a text")
+    empty = response is None or response != response  # NaN alone differs from itself
+    return row, "" if empty else str(response)
+
+
 def _read_released(line: str, where: str, number: int) -> dict:
     try:
         record = json.loads(line)

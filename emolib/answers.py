@@ -16,7 +16,7 @@ LONGEST = 2000  # characters looked at; a longer response has lost its thread
 
 # Not glued to letters, no decimal comma, fraction or second decimal part.
 _NUMBER = re.compile(
-    r"(?<![\w.,/])[-+]?(?:\d+\.\d+|\.\d+|\d+)(?![\w%])(?!\s*[.,/]\s*\d)"
+    r"(?<![\w.,/])[-+]?(?:[0-9]+\.[0-9]+|\.[0-9]+|[0-9]+)(?![\w%])(?!\s*[.,/]\s*\d)"
 )
 _NEGATED = r"(?<!\bno )(?<!\bnot )(?<!n't )(?<!\bwithout )(?<!\bnon-)"
 _CLASS_TAIL = " can be inferred"
@@ -87,7 +87,14 @@ def _read_class(task: Task, line: str) -> int | None:
         for key, text in task.classes.items()
         if re.search(_describe(task, text), line)
     ]
-    return named[0] if len(named) == 1 else None
+    # "very negative" holds the words of SST-5's "negative" as well: the longer counts.
+    words = [task.classes[key] for key in named]
+    alone = [
+        key
+        for key, own in zip(named, words, strict=True)
+        if not any(own in other and own != other for other in words)
+    ]
+    return alone[0] if len(alone) == 1 else None
 
 
 def _describe(task: Task, text: str) -> str:

@@ -81,7 +81,9 @@ def draw_scores(scores: pd.DataFrame, axes: Axes | None = None) -> Axes:
         bars = axes.bar(
             places, rows["value"], width, yerr=reach, capsize=2, label=model
         )
-        axes.bar_label(bars, fmt="%.2f", fontsize=6 if len(models) < 4 else 4, padding=2)
+        axes.bar_label(
+            bars, fmt="%.2f", fontsize=6 if len(models) < 4 else 4, padding=2
+        )
     axes.axhline(0, color="black", linewidth=0.8)
     axes.set_xticks(np.arange(len(labels)), labels)
     axes.set(ylabel="score (95 % interval)", ylim=(min(0, *scores["low"]) - 0.06, 1))

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from emolib import DataError, aeb, answers, prompts
+from emolib import DataError, aeb, answers, errors, metrics, prompts
 from emolib.tasks import TASKS
 
 LINE = {
@@ -126,3 +126,67 @@ def test_real_items_are_the_released_ones_in_gold(real_aeb, release):
     assert ours == theirs and len(ours) == 13_269
     classes = real_aeb["task"].isin(["EI-oc", "V-oc"]).to_numpy()
     assert real_aeb["gold"][classes].tolist() == release["gold"][classes].tolist()
+
+
+@pytest.fixture
+def three(sample_aeb):
+    return sample_aeb.filter(lambda row: row["task"] == "SST").select(range(3))
+
+
+def write_responses(path, *pairs):
+    lines = [json.dumps({"row": row, "response": text}) + "\n" for row, text in pairs]
+    path.write_text("".join(lines))
+    return path
+
+
+def test_responses_in_any_order_go_to_their_rows(three, tmp_path):
+    path = write_responses(tmp_path / "r.jsonl", (2, "0.9"), (0, None), (1, 0.25))
+    found = aeb.read_responses(path, three)
+    assert found["response"].tolist() == ["", "0.25", "0.9"]
+    assert found["id"].tolist() == list(three["id"])
+    table = errors.compare(three, found)
+    assert table["predicted"].tolist() == [None, 0.25, 0.9]
+
+
+def test_nan_huge_and_foreign_responses_are_unparsed(three, tmp_path):
+    pairs = enumerate([float("nan"), "x" * 100_000, "０．９ отлично"])
+    found = aeb.read_responses(write_responses(tmp_path / "r.jsonl", *pairs), three)
+    table = errors.compare(three, found)
+    assert metrics.score("SST", table["gold"], table["predicted"])["unparsed"] == 3
+
+
+@pytest.mark.parametrize(
+    ("pairs", "reason"),
+    [
+        ([(0, "1"), (2, "1")], r"2 responses to 3 items; row 1 \(SST\) is the first"),
+        ([(0, "1"), (1, "1"), (2, "1"), (3, "1")], ":4: row 3, expected 0 to 2"),
+        ([(0, "1"), (1, "1"), (1, "1")], ":3: a second response to row 1"),
+        ([("0", "1")], ":1: row '0', expected 0 to 2"),
+        ([(-1, "1")], ":1: row -1, expected"),
+        ([(0, ["1"])], ":1: response .*, expected a text"),
+    ],
+)
+def test_response_file_that_does_not_fit_is_an_error(three, tmp_path, pairs, reason):
+    path = write_responses(tmp_path / "r.jsonl", *pairs)
+    with pytest.raises(DataError, match=reason):
+        aeb.read_responses(path, three)
+
+
+@pytest.mark.parametrize("line", ["", "{", "[0]", '{"row": 0}', "0"])
+def test_response_line_that_is_none_is_named(three, tmp_path, line):
+    (tmp_path / "r.jsonl").write_text(f"{line}\n")
+    with pytest.raises(DataError, match=r"r.jsonl:1: expected JSON with row and re"):
+        aeb.read_responses(tmp_path / "r.jsonl", three)
+
+
+def test_real_responses_are_scored_as_line_by_line(real_data, whole_release):
+    rows = aeb.read_release(real_data / "release" / "AEB.jsonl")
+    path = real_data / "release" / "responses-Emollama-chat-7b.jsonl"
+    table = errors.compare(rows, aeb.read_responses(path, rows))
+    items = table[table["task"] == "EI-reg"]
+    found = metrics.score("EI-reg", items["gold"], items["predicted"], items["emotion"])
+    assert found["pearson"] == pytest.approx(0.824, abs=0.005)  # Table 5
+    sst = table[table["task"] == "SST"]
+    assert metrics.score("SST", sst["gold"], sst["predicted"])[
+        "pearson"
+    ] == pytest.approx(0.822, abs=0.015)  # Table 6
