@@ -33,14 +33,14 @@ def export(rows: Dataset, folder: str | Path) -> list[str]:
         raise DataError("there are no rows to export")
     if Path(folder).exists():
         raise DataError(f"{folder} exists already: name another folder, or remove it")
-    frame = rows.to_pandas()
+    columns = ["task", "id", "emotion", "instruction", "prompt", "gold"]
+    records = rows.select_columns(columns).to_list()
     names = []
     with runs.replacing(Path(folder)) as temporary:
         temporary.mkdir(parents=True)
-        for task, items in frame.groupby("task", sort=False):
-            columns = ["task", "id", "emotion", "instruction", "prompt", "gold"]
-            records = items[columns].to_dict("records")
-            lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in records]
+        for task in dict.fromkeys(rows["task"]):
+            items = [row for row in records if row["task"] == task]
+            lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in items]
             path = temporary / f"{task}.jsonl"
             path.write_text("".join(lines), encoding="utf-8", newline="\n")
             names.append(f"aeb_{task}")

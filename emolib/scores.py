@@ -39,7 +39,11 @@ _NUMBERS = ["value", "low", "high", "n"]
 _KEY = ["model", "task", "metric"]
 _SETTINGS = ("quantization", "decoding", "weights", "adapter_weights")
 LONG = ["origin", "model", "kind", "task", "metric", *_NUMBERS, "partial"]
-_KINDS = {"base": "zero-shot", "tuned": "instruction-tuned on AAID"}
+_KINDS = {
+    "base": "zero-shot",
+    "few-shot": "few-shot",
+    "tuned": "instruction-tuned on AAID",
+}
 _SPELLED = {"smollm2-135m": "SmolLM2-135M"}
 
 

@@ -20,9 +20,10 @@ def test_export_names_a_task_each(rows, tmp_path):
     names = harness.export(rows, tmp_path / "aeb")
     assert names == ["aeb_EI-reg", "aeb_TDT", "aeb_GoEmotions"]
     lines = (tmp_path / "aeb" / "TDT.jsonl").read_text().splitlines()
-    assert [json.loads(line)["prompt"] for line in lines] == [
-        row["prompt"] for row in rows if row["task"] == "TDT"
-    ]
+    written = [json.loads(line) for line in lines]
+    wanted = [row for row in rows if row["task"] == "TDT"]
+    assert [row["prompt"] for row in written] == [row["prompt"] for row in wanted]
+    assert {row["emotion"] for row in written} == {None}
 
 
 def test_export_into_a_folder_that_exists_is_an_error(rows, tmp_path):
