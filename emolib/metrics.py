@@ -112,7 +112,8 @@ def tabulate(table: pd.DataFrame, model: str) -> pd.DataFrame:
 def format_markdown(scores: pd.DataFrame) -> str:
     """Averages of a `tabulate` table as Markdown: a row per task and metric.
 
-    Each model's column holds value [low, high], two decimals, and unparsed of n.
+    Each model's column holds value [low, high], two decimals, and unparsed of n; a dash
+    where a model has no score.
     """
     names = list(dict.fromkeys(scores["model"]))
     lines = ["| sub-task | metric | " + " | ".join(names) + " |"]
@@ -124,7 +125,8 @@ def format_markdown(scores: pd.DataFrame) -> str:
             f" ({row.unparsed} of {row.n} unparsed)"
             for row in rows.itertuples()
         }
-        lines.append(f"| {task} | {metric} | {' | '.join(cells[n] for n in names)} |")
+        row = [task, metric, *(cells.get(name, "–") for name in names)]
+        lines.append(f"| {' | '.join(row)} |")
     return "\n".join(lines)
 
 

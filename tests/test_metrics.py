@@ -334,3 +334,19 @@ def test_pearson_does_not_hang_on_the_range_asked(task):
     mapped = [answers.parse(task, str(x), (0, 1)) for x in unit]
     r = np.corrcoef([float(g) for g in gold], unit)[0, 1]
     assert metrics.score(task, gold, mapped)["pearson"] == pytest.approx(r)
+
+
+def test_markdown_has_a_dash_where_a_model_has_no_score():
+    row = {"task": "SST", "metric": "pearson", "value": 0.456, "low": 0.4, "high": 0.5}
+    counts = {"n": 9, "unparsed": 2}
+    table = pd.DataFrame(
+        [
+            row | counts | {"model": "a"},
+            row | counts | {"model": "b", "task": "TDT", "metric": "accuracy"},
+        ]
+    )
+    cell = "0.46 [0.40, 0.50] (2 of 9 unparsed)"
+    assert metrics.format_markdown(table).splitlines()[2:] == [
+        f"| SST | pearson | {cell} | – |",
+        f"| TDT | accuracy | – | {cell} |",
+    ]
