@@ -70,7 +70,7 @@ def draw_scores(scores: pd.DataFrame, axes: Axes | None = None) -> Axes:
     groups = scores["task"] + "\n" + scores["metric"].replace(names)
     labels = list(dict.fromkeys(groups))
     models = list(dict.fromkeys(scores["model"]))
-    wide = max(6, 0.8 * len(labels), 0.12 * len(labels) * (len(models) + 1))
+    wide = max(6, len(labels), 0.12 * len(labels) * (len(models) + 1))
     axes = axes or plt.subplots(figsize=(wide, 3))[1]
     width = 0.8 / len(models)
     for number, model in enumerate(models):

@@ -20,6 +20,7 @@ from transformers import (
     AutoModelForSequenceClassification,
     AutoTokenizer,
     EarlyStoppingCallback,
+    PrinterCallback,
     Trainer,
     TrainingArguments,
     set_seed,
@@ -229,7 +230,7 @@ def _make_trainer(model, tokenizer, rows: dict, folder: Path, chosen: Settings):
         report_to="none",
         disable_tqdm=not chosen.progress,
     )
-    return Trainer(
+    trainer = Trainer(
         model=model,
         args=arguments,
         train_dataset=rows["train"],
@@ -237,6 +238,8 @@ def _make_trainer(model, tokenizer, rows: dict, folder: Path, chosen: Settings):
         processing_class=tokenizer,  # also pads the batches
         callbacks=[EarlyStoppingCallback(chosen.patience), LossLog(folder / "log.csv")],
     )
+    trainer.remove_callback(PrinterCallback)  # log.csv holds what it would print
+    return trainer
 
 
 def _read_logits(task: Task, logits: np.ndarray) -> list:
