@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pooch
 
-from emolib import DataError
+from emolib import DataError, runs
 
 _GOEMOTIONS = (
     "https://raw.githubusercontent.com/google-research/google-research/master/"
@@ -28,6 +28,7 @@ ADDRESSES = {
 # As recorded for this address by the `datasets` project's sem_eval_2018_task_1 loader.
 _SHA256 = {ARCHIVE: "8979a6ca0bd259ef375a44d812fd434efa799c66bc377e25cda599aa767640eb"}
 _VADER = "vaderSentiment==3.3.2"  # its source distribution carries the ratings
+_RATINGS = "_GroundTruth.txt"
 
 
 def fetch(corpus: str) -> Path:
@@ -63,7 +64,7 @@ def _retrieve(corpus: str, address: str, folder: Path) -> None:
 
 
 def _fetch_vader(folder: Path) -> Path:
-    if list(folder.rglob("*_GroundTruth.txt")):
+    if len(list(folder.glob(f"*{_RATINGS}"))) == 4:
         return folder
     folder.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps"]
@@ -72,17 +73,25 @@ def _fetch_vader(folder: Path) -> Path:
     archives = sorted(folder.glob("vader*.tar.gz"))
     if done.returncode or not archives:
         raise _explain("vader", f"pip download {_VADER}", done.stderr.strip()[-200:])
-    with tarfile.open(archives[0]) as archive:
-        archive.extractall(folder, filter="data")
-    for inner in folder.rglob("*.tar.gz"):  # the ratings' archive lies inside it
-        if inner != archives[0]:
-            with tarfile.open(inner) as archive:
-                archive.extractall(inner.parent, filter="data")
+    _unpack(archives[0].open("rb"), folder)
     return folder
 
 
+def _unpack(file, folder: Path) -> None:
+    """The rating files, which lie in an archive inside the archive; nothing else."""
+    with file, tarfile.open(fileobj=file) as archive:
+        for member in archive:
+            if member.name.endswith(".tar.gz"):
+                _unpack(archive.extractfile(member), folder)
+            elif member.isfile() and member.name.endswith(_RATINGS):
+                target = folder / Path(member.name).name
+                with runs.replacing(target) as temporary:
+                    temporary.write_bytes(archive.extractfile(member).read())
+
+
 def _explain(corpus: str, way: str, error: object = "") -> DataError:
-    tried = f" (tried now: {type(error).__name__}: {str(error)[:200]})" if error else ""
+    kind = "" if isinstance(error, str) else f"{type(error).__name__}: "
+    tried = f" (tried now: {kind}{str(error)[:200]})" if error else ""
     return DataError(
         f"no {corpus} data. Either set EMOLIB_DATA to a folder that holds the"
         f" publisher's files, or let this machine reach {way}{tried}"
