@@ -97,6 +97,11 @@ def read_release(path: str | Path) -> Dataset:
     that the release adds.
     DataError names the line that is no JSON, lacks a field or is no released prompt.
     """
+    if not Path(path).is_file():
+        raise DataError(
+            f"{path}: no such file: the authors' AEB.jsonl is to lie there (in the"
+            " folder release of EMOLIB_DATA, where the notebooks look)"
+        )
     rows = []
     with Path(path).open(encoding="utf-8") as lines:
         for number, line in enumerate(lines):

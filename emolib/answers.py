@@ -18,7 +18,8 @@ LONGEST = 2000  # characters looked at; a longer response has lost its thread
 _NUMBER = re.compile(
     r"(?<![\w.,/])[-+]?(?:[0-9]+\.[0-9]+|\.[0-9]+|[0-9]+)(?![\w%])(?!\s*[.,/]\s*\d)"
 )
-_NEGATED = r"(?<!\bno )(?<!\bnot )(?<!n't )(?<!\bwithout )(?<!\bnon-)"
+_NEGATED = r"(?<!\bno )(?<!\bnot )(?<!n't )(?<!n’t )(?<!\bwithout )(?<!\bnon-)"
+_NEGATION = re.compile(r"(?i)\b(?:not|neither|nor|never|without)\b|n['’]t\b")
 _CLASS_TAIL = " can be inferred"
 
 
@@ -87,14 +88,18 @@ def _read_class(task: Task, line: str) -> int | None:
         for key, text in task.classes.items()
         if re.search(_describe(task, text), line)
     ]
-    # "very negative" holds the words of SST-5's "negative" as well: the longer counts.
-    words = [task.classes[key] for key in named]
-    alone = [
-        key
-        for key, own in zip(named, words, strict=True)
-        if not any(own in other and own != other for other in words)
+    if _NEGATION.search(line):
+        return None
+    if len(named) < 2:
+        return named[0] if named else None
+    # "very negative" holds the words of SST-5's "negative" as well: the longer counts,
+    # unless the shorter is said once more ("negative or very negative").
+    longest = max(named, key=lambda key: len(task.classes[key]))
+    rest = re.sub(_describe(task, task.classes[longest]), "", line)
+    others = [
+        key for key in named if re.search(_describe(task, task.classes[key]), rest)
     ]
-    return alone[0] if len(alone) == 1 else None
+    return None if others else longest
 
 
 def _describe(task: Task, text: str) -> str:

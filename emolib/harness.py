@@ -53,7 +53,11 @@ def export(rows: Dataset, folder: str | Path) -> list[str]:
 
 def _write_task(path: Path, task: Task) -> None:
     metrics = [
-        {"metric": name, "aggregation": f"scoring.{name}", "higher_is_better": True}
+        {
+            "metric": name,
+            "aggregation": f"scoring.{name}",
+            "higher_is_better": name != "unparsed",
+        }
         for name in (*task.metrics[: task.primary], "unparsed")
     ]
     config = {

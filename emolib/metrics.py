@@ -34,7 +34,7 @@ def score(
 
     Score and ordinal tasks: Pearson's r in [-1, 1], 0 for constant predictions; also on
     gold >= 0.5, or on gold != 0 with quadratic weighted kappa. SST5 and TDT: accuracy
-    and macro F1 over the task's classes. Label tasks: Jaccard accuracy (two empty sets
+    and macro F1 over the classes in gold. Label tasks: Jaccard accuracy (two empty sets
     count as 1), micro and macro F1; GoEmotions' "accuracy" is the share of items whose
     label set is met exactly, as scikit-learn defines it. All in [0, 1].
 
@@ -72,9 +72,9 @@ def intervals(
 ) -> dict[str, tuple[float, float]]:
     """95 % percentile bootstrap intervals: name -> (low, high), names as in `score`.
 
-    Pearson (with groups also of each group) for score and ordinal tasks, all three
-    metrics for label tasks. Items are drawn with replacement within each group, since
-    the groups are scored apart. A group needs two items at least.
+    The task's primary metrics, with groups also those of each group. Items are drawn
+    with replacement within each group, since the groups are scored apart. A group
+    needs two items at least.
     """
     found = get(task)
     parts = prepare(found, gold, predicted, groups, unparsed)

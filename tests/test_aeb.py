@@ -190,3 +190,8 @@ def test_real_responses_are_scored_as_line_by_line(real_data, whole_release):
     assert metrics.score("SST", sst["gold"], sst["predicted"])[
         "pearson"
     ] == pytest.approx(0.822, abs=0.015)  # Table 6
+
+
+def test_missing_release_is_named(tmp_path):
+    with pytest.raises(DataError, match=r"AEB.jsonl: no such file: the authors' AEB"):
+        aeb.read_release(tmp_path / "AEB.jsonl")

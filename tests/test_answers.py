@@ -183,6 +183,24 @@ def test_zero_shot_answers_are_read(task, response, asked, value):
     assert found == value and type(found) is type(value)
 
 
+@pytest.mark.parametrize(
+    ("task", "response", "value"),
+    [
+        ("SST5", "not very positive", None),
+        ("SST5", "The text is not very negative.", None),
+        ("SST5", "positive or very positive", None),
+        ("SST5", "I would say very positive.", 4),
+        ("SST5", "positive", 3),
+        ("TDT", "neither positive", None),
+        ("TDT", "isn’t positive", None),
+        ("TDT", "not negative or positive", None),
+        ("TDT", "positive, negative", None),
+    ],
+)
+def test_class_in_words_counts_alone_and_where_nothing_negates(task, response, value):
+    assert answers.parse(task, response) == value
+
+
 BIG = ["x" * 100_000, "0.5 " * 25_000, "7" * 100_000, "\n" * 100_000]
 FOREIGN = ["０．５", "Злость", "怒り、喜び", "٠٫٥", "жизнь 1: хорошо 2", "\x00\x01"]
 

@@ -76,6 +76,24 @@ def test_a_text_to_be_judged_is_no_example():
     assert prompt.count(train[0]) == 1
 
 
+def test_a_text_to_be_judged_is_none_in_other_letters_either():
+    train = corpora.read("TDT", "train", "sample")["text"].tolist()
+    rows = build("TDT", 1).map(lambda row: {"text": f"{train[0].upper()}."})
+    prompt = baselines.few_shot(rows, data="sample")[0]["prompt"]
+    assert train[0] not in prompt
+
+
+def test_api_message_has_no_role_words():
+    from emolib.baselines.remote import unwrap
+
+    message = unwrap(baselines.few_shot(build("TDT"), data="sample")[0]["prompt"])
+    assert "Human:" not in message and "Assistant:" not in message
+    assert (
+        message.count("Intensity Class: ") == 3 and "Intensity Class: 1: p" in message
+    )
+    assert message.startswith("Task: ") and message.endswith("Intensity Class:")
+
+
 def test_same_seed_gives_the_same_examples_and_another_does_not():
     found = [
         baselines.few_shot(build("V-oc"), seed=seed, data="sample")["prompt"][0]

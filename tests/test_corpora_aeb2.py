@@ -81,6 +81,22 @@ def test_sst_brackets_and_accents_are_restored():
     assert rows["gold"].tolist()[:2] == ["0.06", "0.94"]
 
 
+def test_sst_finds_phrases_that_the_archive_codes_otherwise(corpus):
+    sentences = corpus / "sst" / "datasetSentences.txt"
+    phrases = corpus / "sst" / "dictionary.txt"
+    for path, text in (
+        (sentences, "A Peter\\/Paul clichÃ© -LRB- again -RRB- ."),
+        (phrases, "A Peter\\/Paul cliché ( again ) ."),
+    ):
+        old = path.read_text(encoding="utf-8")
+        new = old.replace("The film was shot in Portugal .", text)
+        assert new != old
+        path.write_text(new, encoding="utf-8")
+    rows = corpora.read("SST", "test", corpus)
+    assert rows["text"][2] == "A Peter/Paul cliché ( again ) ."
+    assert rows["gold"][2] == "0.5"
+
+
 def test_sst_without_the_phrase_list_reads_the_test_file_alone(corpus):
     rows = corpora.read("SST", "test", corpus)
     (corpus / "sst" / "dictionary.txt").unlink()

@@ -1,5 +1,6 @@
 """Few-shot prompts: solved examples of the training split before the question."""
 
+import re
 from functools import cache
 from pathlib import Path
 
@@ -24,14 +25,15 @@ def few_shot(
     label task, every third of the training rows by score, as the paper has at least one
     per emotion or label (4.1), in random order. They come from the task's training
     split, for EI tasks of the same emotion, are drawn by `seed`, and are the same for
-    all items of a task and emotion; a text that is to be judged is never among them.
+    all items of a task and emotion. A text that is to be judged is never among them,
+    nor one that differs from it in letter case or punctuation alone.
 
     Raises DataError for a task without a training split (VADER's sets), for fewer
     examples of a class than asked for, for shots below 1, and for prompts in chat form.
     """
     if shots < 1:
         raise DataError(f"shots is {shots}, expected 1 or more")
-    tested = set(rows["text"])
+    tested = {_fold(text) for text in rows["text"]}
 
     @cache
     def pick(task: str, emotion: str | None) -> list[dict]:
@@ -52,7 +54,7 @@ def _pick(
     frame = corpora.read(task.name, "train", data)
     if emotion:
         frame = frame[frame["emotion"] == emotion]
-    frame = frame[~frame["text"].isin(tested)]
+    frame = frame[~frame["text"].map(_fold).isin(tested)]
     rng = np.random.default_rng(seed)
     chosen: list[int] = []
     for name, fits in _bins(task, frame).items():
@@ -64,6 +66,11 @@ def _pick(
             )
         chosen += [int(row) for row in rng.choice(rest, shots, replace=False)]
     return frame.loc[rng.permutation(chosen)].to_dict("records")
+
+
+def _fold(text: str) -> str:
+    """Letters and digits alone: the release adds full stops, SST-5 has lower case."""
+    return " ".join(re.findall(r"\w+", text.lower()))
 
 
 def _bins(task: Task, frame: pd.DataFrame) -> dict[object, pd.Series]:

@@ -80,14 +80,16 @@ def api(
 def unwrap(prompt: str) -> str:
     """The prompt as a chat message: the paper's form loses Human: and Assistant:.
 
-    The server's chat template names the roles; twice would be another prompt.
+    The server's chat template names the roles; twice would be another prompt. Of a
+    few-shot prompt all turns lose them, and every answer stands after its question.
 
     >>> unwrap("Human: \\nTask: Rate it. Score: \\n\\nAssistant:\\n")
     'Task: Rate it. Score:'
     """
     if form_of(prompt) != "paper":
         return prompt
-    return prompt.removeprefix("Human: \n").removesuffix("Assistant:\n").rstrip()
+    turns = prompt.removeprefix("Human: \n").replace("\n\nHuman: \n", "\n\n")
+    return turns.replace("\n\nAssistant:\n", "").rstrip()
 
 
 def _read_settings(given: dict) -> Settings:

@@ -18,7 +18,7 @@ def find(root: Path, names: tuple[str, ...], folder: str = "") -> Path:
         path
         for name in names
         for path in root.rglob(name)
-        if folder in str(path).lower()
+        if folder in str(path.relative_to(root.parent)).lower()
     )
     if not found:
         others = f" (or {', '.join(names[1:])})" if names[1:] else ""

@@ -7,6 +7,7 @@ README says.
 """
 
 import unicodedata
+from contextlib import suppress
 from pathlib import Path
 
 import pandas as pd
@@ -17,7 +18,7 @@ from emolib.tasks import Task, describe_class
 
 _SPLITS = {"train": "1", "test": "2", "dev": "3"}
 _CUTS = (0.2, 0.4, 0.6, 0.8)  # a class ends with its cut: [0, 0.2], (0.2, 0.4], ...
-_BRACKETS = {"-LRB-": "(", "-RRB-": ")"}
+_CODES = {"-LRB-": "(", "-RRB-": ")", "\\/": "/", "\\*": "*"}
 
 
 def read(task: Task, split: str, root: Path) -> tuple[pd.DataFrame, list[Path]]:
@@ -54,11 +55,15 @@ def _read_table(path: Path, separator: str) -> dict[str, str]:
 def _pick(sentences: dict, splits: dict, split: str) -> dict[str, str]:
     chosen = {}
     for name, text in sentences.items():
-        for code, bracket in _BRACKETS.items():
-            text = text.replace(code, bracket)
         if splits.get(name) == _SPLITS[split]:
-            chosen[name] = text.replace("\\/", "/")
+            chosen[name] = _restore(text)
     return chosen
+
+
+def _restore(text: str) -> str:
+    for code, sign in _CODES.items():
+        text = text.replace(code, sign)
+    return text
 
 
 def _score_by_phrases(sentences: dict, root: Path, paths: list) -> list[tuple]:
@@ -73,11 +78,16 @@ def _score_by_phrases(sentences: dict, root: Path, paths: list) -> list[tuple]:
         phrase, code = phrases.get(_fold(text), (None, None))
         if code not in scores:
             raise DataError(f"{paths[2]}: no scored phrase for sentence {name} of SST")
-        scored.append((name, phrase, scores[code], f"{paths[3]}, phrase {code}"))
+        where = f"{paths[3]}, phrase {code}"
+        scored.append((name, _restore(phrase), scores[code], where))
     return scored
 
 
 def _fold(text: str) -> str:
+    """What the two files have in common: one lost accents or coded them twice."""
+    with suppress(UnicodeError):
+        text = text.encode("cp1252").decode("utf-8")
+    text = _restore(text)
     letters = unicodedata.normalize("NFKD", text)
     return "".join(letter for letter in letters if not unicodedata.combining(letter))
 
