@@ -82,8 +82,8 @@ def intervals(
     if groups is not None:
         wanted |= {f"{n}.{label}": [label] for n in wanted for label in parts}
     return {
-        name: _bootstrap(
-            name.split(".")[0], [parts[x] for x in labels], resamples, seed
+        name: bootstrap(
+            METRICS[name.split(".")[0]], [parts[x] for x in labels], resamples, seed
         )
         for name, labels in wanted.items()
     }
@@ -134,16 +134,20 @@ def _pick_metrics(task: Task) -> tuple[str, ...]:
     return task.metrics[: task.primary]
 
 
-def _bootstrap(name: str, parts: list, resamples: int, seed: int):
+def bootstrap(measure, parts: list, resamples: int, seed: int) -> tuple[float, float]:
+    """95 % percentile interval of a measure averaged over parts, items redrawn in each.
+
+    A part is a tuple of arrays with one row per item; `measure` takes them, redrawn.
+    """
+
     def average(*picks):
-        measured = [
-            METRICS[name](gold[pick.astype(int)], predicted[pick.astype(int)])
-            for (gold, predicted), pick in zip(parts, picks, strict=True)
-        ]
-        return np.mean(measured)
+        chosen = zip(parts, [pick.astype(int) for pick in picks], strict=True)
+        return np.mean(
+            [measure(*(side[pick] for side in part)) for part, pick in chosen]
+        )
 
     drawn = stats.bootstrap(
-        [np.arange(len(gold)) for gold, _ in parts],
+        [np.arange(len(part[0])) for part in parts],
         average,
         vectorized=False,
         n_resamples=resamples,

@@ -10,7 +10,7 @@ import pandas as pd
 from scipy import stats
 
 from emolib import DataError
-from emolib.metrics import METRICS, prepare
+from emolib.metrics import METRICS, bootstrap, prepare
 from emolib.tasks import get
 
 
@@ -38,9 +38,10 @@ def compare(
         (true, np.stack([sides[0][label][1], sides[1][label][1]]))
         for label, (true, _) in sides[0].items()
     ]
+    sides_of = [(true, *both) for true, both in parts]
     rows = []
     for name in found.metrics[: found.primary]:
-        low, high = _bootstrap(METRICS[name], parts, resamples, seed)
+        low, high = bootstrap(_difference(METRICS[name]), sides_of, resamples, seed)
         values = [_average(METRICS[name], parts, side) for side in (0, 1)]
         p = _permute(METRICS[name], parts, resamples, seed)
         rows.append((name, *values, values[0] - values[1], low, high, p))
@@ -63,29 +64,12 @@ def average_runs(scores: pd.DataFrame) -> pd.DataFrame:
     return table.reset_index()
 
 
+def _difference(metric):
+    return lambda true, first, second: metric(true, first) - metric(true, second)
+
+
 def _average(metric, parts: list, side: int) -> float:
     return float(np.mean([metric(true, both[side]) for true, both in parts]))
-
-
-def _bootstrap(metric, parts: list, resamples: int, seed: int) -> tuple[float, float]:
-    def difference(*picks):
-        chosen = [pick.astype(int) for pick in picks]
-        return np.mean(
-            [
-                metric(true[pick], both[0][pick]) - metric(true[pick], both[1][pick])
-                for (true, both), pick in zip(parts, chosen, strict=True)
-            ]
-        )
-
-    drawn = stats.bootstrap(
-        [np.arange(len(true)) for true, _ in parts],
-        difference,
-        vectorized=False,
-        n_resamples=resamples,
-        method="percentile",
-        rng=np.random.default_rng(seed),
-    )
-    return tuple(float(bound) for bound in drawn.confidence_interval)
 
 
 def _permute(metric, parts: list, resamples: int, seed: int) -> float:
