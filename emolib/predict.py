@@ -1,4 +1,9 @@
-"""Model and prompts in, responses out: batched, resumable, the same every time."""
+"""Model and prompts in, answers out: batched, resumable, the same every time.
+
+Two methods. "constrained" gives a probability to each answer that a task allows
+(`constrained`); "generate" lets the model write, as the paper does, which is slower and
+may end in a response that nobody can read.
+"""
 
 import json
 from dataclasses import asdict, dataclass
@@ -10,10 +15,11 @@ from datasets import Dataset
 from tqdm import tqdm
 from transformers import GenerationConfig
 
-from emolib import DataError, runs
+from emolib import DataError, constrained, forest, runs
 from emolib.prompts import form_of
 from emolib.tasks import get
 
+METHODS = ("constrained", "generate")
 # "paper": the sampling of the authors' own inference script.
 DECODINGS = {
     # All spelled out: what is left open, a model's own configuration fills in.
@@ -40,9 +46,11 @@ DECODINGS = {
 class Settings:
     """All that decides the responses beside the model and the prompts."""
 
-    decoding: str = "greedy"  # or "paper"
-    max_new_tokens: int | None = None  # None: each task's own
-    batch_size: int = 32
+    method: str = "constrained"  # or "generate"
+    tokens_per_batch: int = 2048  # constrained: shared parts once, no padding
+    decoding: str = "greedy"  # generate: or "paper"
+    max_new_tokens: int | None = None  # generate: None is each task's own
+    batch_size: int = 32  # generate: prompts
     seed: int = 0  # of sampling; greedy decoding has no chance in it
     progress: bool = True
 
@@ -50,13 +58,25 @@ class Settings:
 def predict(
     rows: Dataset, model, tokenizer, run: str | Path = "runs/predict", **settings
 ) -> pd.DataFrame:
-    """One row per prompt, in the order given: id, task, emotion, response.
+    """One row per prompt, in the order given: id, task, emotion, response and more.
 
-    `rows` needs id, task, emotion and prompt (see `aeb.build`). Responses are appended
-    to the run folder batch by batch, sorted by length inside; a killed run goes on with
-    the next batch and ends with the same responses.jsonl as an undisturbed one. A
-    finished run is read back without computing anything. `settings` are the fields of
-    `Settings`.
+    `rows` needs id, task, emotion and prompt (see `aeb.build`). By method "constrained"
+    a response is the likeliest allowed answer, beside
+    prediction: its value as in `answers`, scores in the corpus's range; for label tasks
+      the labels that are more probable than not;
+    probability: the model's for that number (to one digit), class or exact list, among
+      the allowed answers;
+    mean, spread: of a score's distribution, in the corpus's range (the mean of a
+      number's distribution predicts better than its likeliest digits: regression-aware
+      inference, Lukasik et al. 2024); missing for other tasks;
+    probabilities: dict of value or class to its probability; of label to the
+      probability that the list holds it.
+    By "generate" the response is what the model wrote, for `answers.parse` to read.
+
+    Answers are appended to the run folder batch by batch; a killed run goes on with the
+    next batch and ends with the same responses.jsonl as an undisturbed one. A finished
+    run is read back without computing anything. A batch that does not fit in memory is
+    halved. `settings` are the fields of `Settings`.
 
     Raises DataError for an unknown setting, for prompts in another form than the
     adapter was trained on, and for a folder made with other rows, model or settings.
@@ -72,8 +92,8 @@ def predict(
     }
     with runs.opened(run, "predict", identity) as folder:
         if "finished" not in runs.read(folder):
-            _predict_all(rows, model, tokenizer, folder, chosen)
-            runs.finish(folder)
+            work = _constrain if chosen.method == "constrained" else _write
+            runs.finish(folder, **work(rows, model, tokenizer, folder, chosen))
         return read(folder)
 
 
@@ -83,20 +103,32 @@ def read(run: str | Path) -> pd.DataFrame:
     if not path.is_file():
         raise DataError(f"{run}: no responses.jsonl: not a finished prediction run")
     lines = path.read_text(encoding="utf-8").split("\n")[:-1]
-    return pd.DataFrame(
-        [json.loads(line) for line in lines],
-        columns=["id", "task", "emotion", "response"],
-    ).astype({"emotion": object})
+    records = [json.loads(line) for line in lines]
+    for record in records:
+        if isinstance(record.get("prediction"), list):
+            record["prediction"] = tuple(record["prediction"])
+    columns = list(records[0]) if records else ["id", "task", "emotion", "response"]
+    found = pd.DataFrame(records, columns=columns).astype({"emotion": object})
+    if "prediction" in found:  # scores, classes and tuples in one column
+        found["prediction"] = pd.Series(
+            [r["prediction"] for r in records], dtype=object
+        )
+    return found
 
 
 def _read_settings(settings: dict) -> Settings:
     chosen = runs.read_settings(Settings, settings, "prediction")
+    if chosen.method not in METHODS:
+        raise DataError(
+            f"method {chosen.method!r}: expected one of {', '.join(METHODS)}"
+        )
     if chosen.decoding not in DECODINGS:
         raise DataError(
             f"decoding {chosen.decoding!r}: expected one of {', '.join(DECODINGS)}"
         )
-    if chosen.batch_size < 1:
-        raise DataError(f"batch_size is {chosen.batch_size}, expected 1 or more")
+    for name in ("batch_size", "tokens_per_batch"):
+        if getattr(chosen, name) < 1:
+            raise DataError(f"{name} is {getattr(chosen, name)}, expected 1 or more")
     return chosen
 
 
@@ -111,25 +143,59 @@ def _check_form(rows: Dataset, trained_on: str | None) -> None:
         )
 
 
-def _predict_all(rows, model, tokenizer, folder: Path, chosen: Settings) -> None:
+def _constrain(rows, model, tokenizer, folder: Path, chosen: Settings) -> dict:
+    """Judges all prompts among their allowed answers; what the run's record says."""
+    shared = forest.fits(model, tokenizer)
+    if not shared:
+        print("This model cannot share beginnings: every prompt is computed alone.")
+    questions = constrained.read_questions(rows, tokenizer)
+    batches = constrained.plan(questions, chosen.tokens_per_batch)
+
+    def answer(number: int, indices: list[int]) -> list[dict]:
+        asked = [questions[index] for index in indices]
+        return constrained.judge(model, tokenizer, asked, shared)
+
+    _work_through(rows, batches, answer, folder, chosen)
+    return {
+        "shared": shared,
+        "tokens_of_prompts": sum(len(question.ids) for question in questions),
+        "tokens_computed": constrained.count_tokens(questions, batches),
+    }
+
+
+def _write(rows, model, tokenizer, folder: Path, chosen: Settings) -> dict:
+    """Lets the model write an answer to each prompt; nothing more to record."""
     prompts = tokenizer(list(rows["prompt"])).input_ids
     batches = _make_batches(rows["task"], prompts, chosen)
+
+    def answer(number: int, indices: list[int]) -> list[dict]:
+        torch.manual_seed(chosen.seed + number)  # sampling resumes alike
+        batch = [prompts[index] for index in indices]
+        tokens = batches[number][0]
+        texts = _generate(model, tokenizer, batch, tokens, chosen.decoding)
+        return [{"response": text} for text in texts]
+
+    members = [indices for _, indices in batches]
+    _work_through(rows, members, answer, folder, chosen)
+    return {}
+
+
+def _work_through(rows, batches, answer, folder: Path, chosen: Settings) -> None:
+    """Answers every batch that is not yet in the run folder, then writes the result."""
     partial = folder / "responses.partial.jsonl"
     done = _take_up(partial, batches)
     if done:
         print(f"Going on after {len(done)} of {len(batches)} batches.")
     progress = tqdm(total=len(rows), unit="prompt", disable=not chosen.progress)
-    progress.update(sum(len(batches[number][1]) for number in done))
+    progress.update(sum(len(batches[number]) for number in done))
     with partial.open("a", encoding="utf-8") as file, progress:
-        for number, (tokens, indices) in enumerate(batches):
+        for number, indices in enumerate(batches):
             if number in done:
                 continue
-            torch.manual_seed(chosen.seed + number)  # sampling resumes alike
-            batch = [prompts[index] for index in indices]
-            texts = _generate(model, tokenizer, batch, tokens, chosen.decoding)
-            for index, text in zip(indices, texts, strict=True):
-                record = {"batch": number, "row": index, "response": text}
-                file.write(json.dumps(record, ensure_ascii=False) + "\n")
+            records = answer(number, indices)
+            for index, record in zip(indices, records, strict=True):
+                line = {"batch": number, "row": index, **record}
+                file.write(json.dumps(line, ensure_ascii=False) + "\n")
             file.flush()
             progress.update(len(indices))
     write_responses(rows, partial, folder / "responses.jsonl")
@@ -159,7 +225,7 @@ def _take_up(partial: Path, batches: list) -> set[int]:
     rows: dict[int, list] = {}
     for line in lines:
         rows.setdefault(json.loads(line)["batch"], []).append(line)
-    whole = {n for n, found in rows.items() if len(found) == len(batches[n][1])}
+    whole = {n for n, found in rows.items() if len(found) == len(batches[n])}
     with runs.replacing(partial) as temporary:
         kept = [line + b"\n" for number in sorted(whole) for line in rows[number]]
         temporary.write_bytes(b"".join(kept))
@@ -182,7 +248,7 @@ def _generate(model, tokenizer, batch: list, tokens: int, decoding: str) -> list
 
 
 def write_responses(rows: Dataset, partial: Path, target: Path) -> None:
-    """The partial file (row, response) as the final one, in row order; removes it."""
+    """The partial file (row and answer) as the final one, in row order; removes it."""
     found = [json.loads(line) for line in partial.open(encoding="utf-8")]
     found.sort(key=lambda record: record["row"])
     columns = zip(rows["id"], rows["task"], rows["emotion"], found, strict=True)
@@ -192,6 +258,6 @@ def write_responses(rows: Dataset, partial: Path, target: Path) -> None:
     ):
         for name, task, emotion, record in columns:
             row = {"id": name, "task": task, "emotion": emotion}
-            row["response"] = record["response"]
+            row |= {key: record[key] for key in record if key not in ("batch", "row")}
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
     partial.unlink()

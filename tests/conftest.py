@@ -171,6 +171,34 @@ def tiny_model(byte_tokenizer, tmp_path_factory) -> str:
     return str(folder)
 
 
+ARCHITECTURES = ("llama", "opt", "bloom", "qwen2")
+
+
+@pytest.fixture(scope="session")
+def make_tiny(byte_tokenizer):
+    """A function: name of an architecture -> a random model of two layers."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    def make(architecture: str, **changes):
+        names = ("bos_token_id", "eos_token_id", "pad_token_id")
+        ends = {name: getattr(byte_tokenizer, name) for name in names}
+        sizes = {
+            "opt": {"ffn_dim": 128, "word_embed_proj_dim": 64, "init_std": 0.3},
+            "bloom": {"n_layer": 2, "n_head": 2},
+            "qwen2": {"num_key_value_heads": 1},  # two query heads on one key head
+        }.get(architecture, {})
+        config = AutoConfig.for_model(
+            architecture,
+            vocab_size=len(byte_tokenizer),
+            **TINY | ends | sizes | changes,
+        )
+        torch.manual_seed(0)
+        return AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
+
+    return make
+
+
 @pytest.fixture
 def corpus(tmp_path):
     """A copy of the sample corpus that a test may damage."""

@@ -6,7 +6,12 @@ import torch
 from emolib import DataError, aeb, models, predict
 from emolib.tasks import AAID
 
-FAST = {"batch_size": 4, "max_new_tokens": 6, "progress": False}
+FAST = {
+    "method": "generate",
+    "batch_size": 4,
+    "max_new_tokens": 6,
+    "progress": False,
+}
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +52,8 @@ def echo(monkeypatch) -> list:
 
 def test_responses_come_in_the_order_given(rows, loaded, tmp_path, monkeypatch):
     batches = echo(monkeypatch)
-    found = predict.predict(rows, *loaded, tmp_path, batch_size=4, progress=False)
+    options = {"method": "generate", "batch_size": 4, "progress": False}
+    found = predict.predict(rows, *loaded, tmp_path, **options)
     assert found["response"].tolist() == list(rows["prompt"])
     for name in ("id", "task", "emotion"):
         assert found[name].fillna("").tolist() == [x or "" for x in rows[name]]
@@ -145,9 +151,11 @@ def test_sampling_differs_from_greedy_and_by_seed(rows, loaded, straight, tmp_pa
 @pytest.mark.parametrize(
     ("settings", "reason"),
     [
-        ({"temperature": 0.1}, "no prediction setting temperature: there are decoding"),
+        ({"temperature": 0.1}, "no prediction setting temperature: there are method"),
         ({"decoding": "beam"}, "decoding 'beam': expected one of greedy, paper"),
         ({"batch_size": 0}, "batch_size is 0"),
+        ({"tokens_per_batch": 0}, "tokens_per_batch is 0"),
+        ({"method": "guess"}, "method 'guess': expected one of constrained, generate"),
     ],
 )
 def test_setting_that_does_not_exist_is_an_error(

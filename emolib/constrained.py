@@ -1,0 +1,201 @@
+"""Prompts in, probabilities of the answers their tasks allow out. No sampling.
+
+Every prompt is one forward pass over tokens of its own: what it shares with others is
+computed once (`forest`), the allowed answers hang on it as branches (`choices`), and
+the language-model head is asked about their tokens alone.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from accelerate.utils.memory import should_reduce_batch_size
+
+from emolib import answers, forest
+from emolib.choices import Choices, list_choices, read_labels, read_list
+from emolib.prompts import form_of, read_range
+from emolib.tasks import describe_class
+
+THRESHOLD = 0.5  # a label counts from this probability on
+
+
+@dataclass(frozen=True)
+class Question:
+    """A prompt's tokens, and the answers it allows."""
+
+    ids: list[int]
+    choices: Choices
+    emotion: str | None = None  # named in the words of a class
+
+    @property
+    def item(self) -> forest.Item:
+        return forest.Item(self.ids, self.choices.tokens, self.choices.parents)
+
+
+def read_questions(rows, tokenizer) -> list[Question]:
+    """One question per row of a Dataset with task, emotion and prompt, in order.
+
+    Rows without an instruction are asked for the corpus's own range.
+    """
+    ids = tokenizer(list(rows["prompt"])).input_ids
+    told = (
+        rows["instruction"] if "instruction" in rows.column_names else [""] * len(ids)
+    )
+    known: dict[tuple, Choices] = {}
+    questions = []
+    for task, instruction, prompt, emotion, each in zip(
+        rows["task"], told, rows["prompt"], rows["emotion"], ids, strict=True
+    ):
+        asked = read_range(task, instruction)
+        key = (task, asked, form_of(prompt))
+        if key not in known:
+            known[key] = list_choices(task, asked, prompt, tokenizer)
+        questions.append(Question(each, known[key], emotion))
+    return questions
+
+
+def judge(model, tokenizer, questions: Sequence[Question], shared: bool) -> list[dict]:
+    """One record per question: response, prediction, probability and so on, see
+    `predict.predict`. All questions are computed together, in halves where the memory
+    does not suffice. `shared`: in one row (`forest.fits` must hold), else each alone.
+    """
+    ask = _ask_together if shared else _ask_alone
+    try:
+        found = ask(model, tokenizer, questions)
+    except (RuntimeError, MemoryError) as error:
+        if len(questions) == 1 or not _is_memory(error):
+            raise
+        half = len(questions) // 2
+        print(f"Out of memory with {len(questions)} prompts: going on with {half}.")
+        parts = (questions[:half], questions[half:])
+        return [
+            record for part in parts for record in judge(model, tokenizer, part, shared)
+        ]
+    return [
+        describe(question, each)
+        for question, each in zip(questions, found, strict=True)
+    ]
+
+
+def _is_memory(error: Exception) -> bool:
+    return isinstance(error, MemoryError) or should_reduce_batch_size(error)
+
+
+def _ask_together(model, tokenizer, questions) -> list[np.ndarray]:
+    """Probabilities of the answers per question, from one shared row."""
+    row = forest.lay([question.item for question in questions])
+    with torch.inference_mode():
+        hidden = forest.encode(model, row)
+        _, head = forest.take_body(model)
+        found: list = [None] * len(questions)
+        for choices, numbers in _group(questions):
+            spots = [
+                [row.ends[n] if place < 0 else row.branches[n][place] for n in numbers]
+                for place in choices.places
+            ]
+            logits = _score(hidden[torch.tensor(spots).T], head, choices.candidates)
+            for n, each in zip(numbers, choices.measure(logits), strict=True):
+                found[n] = each
+    return found
+
+
+def _score(hidden: torch.Tensor, head, tokens: list[int]) -> torch.Tensor:
+    """Logits of some tokens alone; the head's other rows are not needed."""
+    bias = head.bias[tokens] if getattr(head, "bias", None) is not None else None
+    return torch.nn.functional.linear(hidden, head.weight[tokens], bias)
+
+
+def _group(questions) -> list[tuple[Choices, list[int]]]:
+    """Question numbers by their choices."""
+    groups: dict[int, tuple[Choices, list[int]]] = {}
+    for number, question in enumerate(questions):
+        found = groups.setdefault(id(question.choices), (question.choices, []))
+        found[1].append(number)
+    return list(groups.values())
+
+
+def _ask_alone(model, tokenizer, questions) -> list[np.ndarray]:
+    """The same from padded batches of whole sequences, one per fork of each answer."""
+    found: list = [None] * len(questions)
+    for choices, numbers in _group(questions):
+        sequences = [
+            [*questions[n].ids, *choices.find_path(place)]
+            for n in numbers
+            for place in choices.places
+        ]
+        inputs = tokenizer.pad(
+            {"input_ids": sequences}, padding_side="left", return_tensors="pt"
+        ).to(model.device)
+        with torch.inference_mode():
+            logits = model(**inputs, logits_to_keep=1, use_cache=False).logits[:, -1]
+        chosen = logits[:, choices.candidates]
+        chosen = chosen.view(len(numbers), len(choices.places), -1)
+        for n, each in zip(numbers, choices.measure(chosen), strict=True):
+            found[n] = each
+    return found
+
+
+def describe(question: Question, probabilities: np.ndarray) -> dict:
+    """A record for one prompt from its answers' probabilities [answers]."""
+    if question.choices.task.kind == "labels":
+        return _describe_labels(question.choices, probabilities)
+    return _describe_value(question, probabilities)
+
+
+def _describe_value(question: Question, probabilities: np.ndarray) -> dict:
+    """Of a score or class the likeliest, of a score the distribution's moments too."""
+    choices = question.choices
+    task, values = choices.task, np.array(choices.values, dtype=float)
+    best = int(probabilities.argmax())
+    if task.kind == "ordinal":
+        response = describe_class(task, choices.values[best], question.emotion)
+        moments = {"mean": None, "spread": None}
+    else:
+        response = f"{values[best]:.3f}"
+        if choices.asked != task.range:
+            values = np.interp(values, choices.asked, task.range)
+        mean = float(probabilities @ values)
+        spread = float(np.sqrt(probabilities @ (values - mean) ** 2))
+        moments = {"mean": mean, "spread": spread}
+    return {
+        "response": response,
+        "prediction": answers.parse(task.name, response, choices.asked),
+        "probability": float(probabilities[best]),
+        **moments,
+        "probabilities": {
+            f"{value:.4g}": float(p)
+            for value, p in zip(values, probabilities, strict=True)
+        },
+    }
+
+
+def _describe_labels(choices: Choices, probabilities: np.ndarray) -> dict:
+    """Of labels: those more probable than not; how probable exactly that list is."""
+    task = choices.task
+    held = read_labels(choices, probabilities[None])[0]
+    chosen = tuple(
+        label for label, p in zip(task.labels, held, strict=True) if p >= THRESHOLD
+    )
+    if not chosen and not task.neutral:
+        chosen = (task.labels[int(held.argmax())],)
+    return {
+        "response": ", ".join(chosen) or task.neutral,
+        "prediction": chosen,
+        "probability": read_list(choices, probabilities, chosen),
+        "mean": None,
+        "spread": None,
+        "probabilities": {
+            label: float(p) for label, p in zip(task.labels, held, strict=True)
+        },
+    }
+
+
+def plan(questions: Sequence[Question], budget: int) -> list[list[int]]:
+    """Question numbers per batch of at most `budget` tokens, see `forest.plan`."""
+    return forest.plan([question.item for question in questions], budget)
+
+
+def count_tokens(questions: Sequence[Question], batches: list[list[int]]) -> int:
+    """Tokens that have to be computed for these batches, shared parts once in each."""
+    return sum(forest.count([questions[n].item for n in batch]) for batch in batches)
