@@ -57,19 +57,19 @@ class Choices:
             place = self.parents[place]
         return path[::-1]
 
-    def measure(self, logits: torch.Tensor) -> np.ndarray:
-        """Probabilities [prompts, answers] from logits [prompts, places, candidates].
+    def measure(self, logits: torch.Tensor) -> torch.Tensor:
+        """Log-probabilities [prompts, answers].
 
-        Softmax over each fork's edges alone, in float32: answers that are not allowed
-        have no part in it.
+        `logits`: [prompts, places, candidates]. Softmax over each fork's edges alone,
+        in float32: answers that are not allowed have no part in it. Gradients pass.
         """
         column = {token: number for number, token in enumerate(self.candidates)}
-        steps = torch.empty(len(logits), len(self.forks))
+        steps = logits.new_empty((len(logits), len(self.forks)), dtype=torch.float32)
         for number, place in enumerate(self.places):
             edges = [e for e, fork in enumerate(self.forks) if fork == place]
             found = logits[:, number, [column[self.targets[e]] for e in edges]]
-            steps[:, edges] = found.float().log_softmax(-1).cpu()
-        return (steps @ torch.from_numpy(self.paths).T).exp().double().numpy()
+            steps[:, edges] = found.float().log_softmax(-1)
+        return steps @ torch.from_numpy(self.paths).to(steps).T
 
 
 def list_choices(

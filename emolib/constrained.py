@@ -94,13 +94,18 @@ def _ask_together(model, tokenizer, questions) -> list[np.ndarray]:
                 [row.ends[n] if place < 0 else row.branches[n][place] for n in numbers]
                 for place in choices.places
             ]
-            logits = _score(hidden[torch.tensor(spots).T], head, choices.candidates)
-            for n, each in zip(numbers, choices.measure(logits), strict=True):
+            logits = score(hidden[torch.tensor(spots).T], head, choices.candidates)
+            for n, each in zip(numbers, _measure(choices, logits), strict=True):
                 found[n] = each
     return found
 
 
-def _score(hidden: torch.Tensor, head, tokens: list[int]) -> torch.Tensor:
+def _measure(choices: Choices, logits: torch.Tensor) -> np.ndarray:
+    """Probabilities [prompts, answers]."""
+    return choices.measure(logits).exp().double().cpu().numpy()
+
+
+def score(hidden: torch.Tensor, head, tokens: list[int]) -> torch.Tensor:
     """Logits of some tokens alone; the head's other rows are not needed."""
     bias = head.bias[tokens] if getattr(head, "bias", None) is not None else None
     return torch.nn.functional.linear(hidden, head.weight[tokens], bias)
@@ -131,7 +136,7 @@ def _ask_alone(model, tokenizer, questions) -> list[np.ndarray]:
             logits = model(**inputs, logits_to_keep=1, use_cache=False).logits[:, -1]
         chosen = logits[:, choices.candidates]
         chosen = chosen.view(len(numbers), len(choices.places), -1)
-        for n, each in zip(numbers, choices.measure(chosen), strict=True):
+        for n, each in zip(numbers, _measure(choices, chosen), strict=True):
             found[n] = each
     return found
 

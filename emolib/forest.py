@@ -67,9 +67,9 @@ class Row:
     blocks: list[Block]
     order: torch.Tensor  # [tokens], each token's place among the blocks' queries
 
-    def to(self, device) -> "Row":
+    def to(self, device, **_) -> "Row":
         """The same row with all its tensors on a device."""
-        if device.type != self.ids.device.type:
+        if torch.device(device) != self.ids.device:
             for name in ("ids", "positions", "order"):
                 setattr(self, name, getattr(self, name).to(device))
             for block in self.blocks:

@@ -4,13 +4,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
-import torch
 from peft import LoraConfig
 from torch.nn.functional import cross_entropy
 from transformers import EarlyStoppingCallback, TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
-from emolib import DataError, models, runs
+from emolib import DataError, batches, constrained, forest, models, runs
+from emolib.batches import Sampler
+from emolib.choices import list_choices
+from emolib.tasks import get
 
 
 @dataclass(frozen=True)
@@ -36,17 +38,21 @@ class Settings:
     device: str = "auto"
     dtype: str | None = None  # None: as models.choose_precision finds it
     activation_checkpointing: bool = False  # less memory, about a third slower
+    share: bool = True  # instructions once per micro-batch, where the model can
+    regression_weight: float = 0.0  # of the squared error of a score's mean (RAFT)
     progress: bool = True
 
 
 def make_trainer(model, tokenizer, train, validation, folder: Path, chosen: Settings):
     """The SFTTrainer that `finetune` runs; `model` as `models.load` gives it."""
+    sharing = _choose_sharing(model, tokenizer, train, chosen)
     trainer = CompletionTrainer(
         model=model,
         args=_make_config(folder, chosen),
-        train_dataset=train.select_columns(["prompt", "completion"]),
-        eval_dataset=validation.select_columns(["prompt", "completion"]),
+        train_dataset=_select(train, chosen),
+        eval_dataset=_select(validation, chosen),
         processing_class=tokenizer,
+        **sharing,
         peft_config=LoraConfig(
             r=chosen.lora_rank,
             lora_alpha=chosen.lora_alpha,
@@ -56,6 +62,9 @@ def make_trainer(model, tokenizer, train, validation, folder: Path, chosen: Sett
         ),
         callbacks=[EarlyStoppingCallback(chosen.patience), LossLog(folder / "log.csv")],
     )
+    if sharing and {"task", "instruction"} <= set(train.column_names):
+        trainer.keys = list(zip(train["task"], train["instruction"], strict=True))
+    trainer.regression_weight = chosen.regression_weight
     # TRL casts adapters of quantized models to bfloat16, checkpoints bring them back in
     # float32: in float32 from the start a resumed run equals a straight one, and fp16
     # training on older cards works.
@@ -68,64 +77,89 @@ def make_trainer(model, tokenizer, train, validation, folder: Path, chosen: Sett
     return trainer
 
 
-class CompletionTrainer(SFTTrainer):
-    """SFTTrainer with the language-model head on completion tokens only, on a CPU too.
+def _choose_sharing(model, tokenizer, train, chosen: Settings) -> dict:
+    """The collator for shared rows, or nothing, and then why."""
+    if not chosen.share or not forest.fits(model, tokenizer):
+        if chosen.share:
+            print("This model cannot share beginnings: training on padded batches.")
+        if chosen.regression_weight:
+            raise DataError("regression_weight needs share=True and a model that can")
+        return {}
+    if not chosen.regression_weight:
+        return {"data_collator": batches.Collator()}
+    scored = [n for n, task in enumerate(train["task"]) if get(task).kind == "score"]
+    if not scored:
+        raise DataError("regression_weight needs training rows of a score task")
+    first = train[scored[0]]
+    tree = list_choices(first["task"], (0.0, 1.0), first["prompt"], tokenizer)
+    return {"data_collator": batches.Collator(tree)}
 
-    TRL 1.16 does that on a GPU; elsewhere it scores every position and masks later,
-    which takes half of a step's time here. The loss is the same (a test compares them).
+
+def _select(rows, chosen: Settings):
+    """The columns to train on; scores as numbers where the loss needs them."""
+    columns = ["prompt", "completion"]
+    if chosen.regression_weight:
+        scores = [
+            float(completion) if get(task).kind == "score" else None
+            for task, completion in zip(rows["task"], rows["completion"], strict=True)
+        ]
+        rows = rows.select_columns(columns).add_column("score", scores)
+        columns.append("score")
+    return rows.select_columns(columns)
+
+
+class CompletionTrainer(SFTTrainer):
+    """SFTTrainer whose micro-batch shares its instructions, where the model can.
+
+    The language-model head sees completion tokens only. TRL 1.16 does that on a GPU;
+    elsewhere it scores every position and masks later, which takes half of a step's
+    time here. The loss is the same either way (tests compare them).
     """
+
+    keys: list | None = None  # (task, instruction) per training row
+    regression_weight = 0.0
+
+    def _set_signature_columns_if_needed(self):
+        super()._set_signature_columns_if_needed()
+        if "score" not in self._signature_columns:
+            self._signature_columns.append("score")
 
     def _get_train_sampler(self, train_dataset=None):
         rows = self.train_dataset if train_dataset is None else train_dataset
-        return _Sampler(
+        return Sampler(
             self.args.train_batch_size * self.args.gradient_accumulation_steps,
             lengths=[len(ids) for ids in rows["input_ids"]],
             seed=self.args.data_seed,
+            keys=self.keys,
         )
 
     def compute_loss(self, model, inputs, return_outputs=False, **kwargs):
         """Mean negative log-likelihood of the completion tokens, in nats."""
-        if self.args.device.type != "cpu":
+        shared = "forest" in inputs
+        if not shared and self.args.device.type != "cpu":
             return super().compute_loss(model, inputs, return_outputs, **kwargs)
-        base = self.accelerator.unwrap_model(model).get_base_model()
-        labels = inputs["labels"][:, 1:]
-        hidden = base.base_model(
-            input_ids=inputs["input_ids"],
-            attention_mask=inputs["attention_mask"],
-            use_cache=False,
-        ).last_hidden_state[:, :-1]
-        scored = labels != -100
-        logits = base.get_output_embeddings()(hidden[scored]).float()
-        total = cross_entropy(logits, labels[scored], reduction="sum")
-        loss = total / (kwargs.get("num_items_in_batch") or scored.sum().clamp(min=1))
+        whole = self.accelerator.unwrap_model(model)
+        body, head = forest.take_body(whole)
+        if shared:
+            hidden = forest.encode(whole, inputs["forest"])
+            chosen, wanted = hidden[inputs["places"]], inputs["labels"]
+        else:
+            labels = inputs["labels"][:, 1:]
+            states = body(
+                input_ids=inputs["input_ids"],
+                attention_mask=inputs["attention_mask"],
+                use_cache=False,
+            ).last_hidden_state[:, :-1]
+            chosen, wanted = states[labels != -100], labels[labels != -100]
+        total = cross_entropy(head(chosen).float(), wanted, reduction="sum")
+        tokens = kwargs.get("num_items_in_batch") or max(1, len(wanted))
+        loss = total / tokens
+        if "forks" in inputs and self.model.training:
+            tree = self.data_collator.choices
+            logits = constrained.score(hidden[inputs["forks"]], head, tree.candidates)
+            squares = batches.regress(logits, inputs["scores"], tree)
+            loss = loss + self.regression_weight * squares / tokens
         return (loss, {"loss": loss}) if return_outputs else loss
-
-
-class _Sampler(torch.utils.data.Sampler):
-    """Random optimizer batches, with rows of like length side by side inside each.
-
-    Micro-batches then pad little, and yet every optimizer step sees all tasks. Grouping
-    by length across steps, as the library does, gives it one task at a time, since the
-    rows of a task are alike in length. The order depends on seed and epoch alone: an
-    evaluation or a resume changes nothing.
-    """
-
-    def __init__(self, batch_size: int, lengths: list[int], seed: int):
-        self.batch_size, self.lengths = batch_size, lengths
-        self.seed, self.epoch = seed, 0
-
-    def __len__(self) -> int:
-        return len(self.lengths)
-
-    def set_epoch(self, epoch: int) -> None:
-        self.epoch = epoch
-
-    def __iter__(self):
-        generator = torch.Generator().manual_seed(self.seed + self.epoch)
-        order = torch.randperm(len(self), generator=generator).tolist()
-        for start in range(0, len(order), self.batch_size):
-            batch = order[start : start + self.batch_size]
-            yield from sorted(batch, key=lambda index: -self.lengths[index])
 
 
 class LossLog(TrainerCallback):

@@ -33,7 +33,7 @@ def test_probabilities_of_allowed_answers_sum_to_one(items, tokenizer, task):
     shape = (5, len(found.places), len(found.candidates))
     measured = found.measure(torch.randn(shape, generator=torch.manual_seed(0)))
     assert measured.shape == (5, len(found.values))
-    np.testing.assert_allclose(measured.sum(1), 1, atol=1e-5)
+    np.testing.assert_allclose(measured.exp().sum(1), 1, atol=1e-5)
 
 
 @pytest.mark.parametrize("task", ["EI-reg", "V-A", "EmoBank-V"])

@@ -4,12 +4,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import ARCHITECTURES
 from datasets import Dataset
 from huggingface_hub import ModelCard
 from trl import SFTTrainer
 
-from emolib import DataError, aaid, finetune, models, predict, runs
-from emolib.trainer import CompletionTrainer, _Sampler
+from emolib import DataError, aaid, batches, finetune, forest, models, predict, runs
+from emolib.batches import Sampler
+from emolib.tasks import AAID
+from emolib.trainer import CompletionTrainer
 
 FAST = {
     "batch_size": 8,
@@ -258,7 +261,7 @@ def test_evaluating_does_not_change_training(rows, tiny_model, tmp_path, steps):
 
 @pytest.mark.parametrize("items", [None, 100])
 def test_loss_is_that_of_trls_own_trainer(rows, tiny_model, tmp_path, items):
-    trainer = make_trainer(rows, tiny_model, tmp_path, None)
+    trainer = make_trainer(rows, tiny_model, tmp_path, None, share=False)
     trainer.model.eval()  # no dropout
     batch = next(iter(trainer.get_train_dataloader()))
     more = {"num_items_in_batch": items and torch.tensor(items)}
@@ -268,23 +271,114 @@ def test_loss_is_that_of_trls_own_trainer(rows, tiny_model, tmp_path, items):
     assert ours.item() == pytest.approx(theirs.item(), abs=1e-4)
 
 
+def differentiate(trainer, batch, compute) -> tuple[float, torch.Tensor]:
+    """A batch's loss and all its gradients as one vector."""
+    trainer.model.zero_grad()
+    loss = compute(trainer, trainer.model, dict(batch))
+    loss.backward()
+    found = [p.grad.flatten() for p in trainer.model.parameters() if p.requires_grad]
+    return loss.item(), torch.cat(found).clone()
+
+
 def test_gradients_are_those_of_trls_own_trainer(rows, tiny_model, tmp_path):
-    trainer = make_trainer(rows, tiny_model, tmp_path, None, lora_dropout=0.0)
+    trainer = make_trainer(
+        rows, tiny_model, tmp_path, None, lora_dropout=0.0, share=False
+    )
     batch = next(iter(trainer.get_train_dataloader()))
+    ours = differentiate(trainer, batch, type(trainer).compute_loss)
+    theirs = differentiate(trainer, batch, SFTTrainer.compute_loss)
+    assert ours[1].norm() > 0.1
+    assert torch.allclose(ours[1], theirs[1], atol=1e-5)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("quantization", [None, "nf4"])
+def test_shared_batch_has_the_loss_and_gradients_of_the_plain_one(
+    rows, make_tiny, byte_tokenizer, tmp_path, architecture, quantization
+):
+    make_tiny(architecture).save_pretrained(tmp_path / "model")
+    byte_tokenizer.save_pretrained(tmp_path / "model")
+    options = {"lora_dropout": 0.0, "share": False}
+    trainer = make_trainer(
+        rows, str(tmp_path / "model"), tmp_path / "run", quantization, **options
+    )
+    for name, weight in trainer.model.named_parameters():
+        if "lora_B" in name:  # zero at first, which would leave lora_A no gradient
+            torch.nn.init.normal_(weight, std=0.1)
+    examples = [trainer.train_dataset[number] for number in range(12)]
+    shared = batches.Collator()(examples)
+    assert shared["forest"].ids.shape[1] < sum(len(e["input_ids"]) for e in examples)
+    plain = trainer.data_collator(examples)
+    one = differentiate(trainer, shared, type(trainer).compute_loss)
+    other = differentiate(trainer, plain, SFTTrainer.compute_loss)
+    assert one[0] == pytest.approx(other[0], abs=1e-4) and one[0] > 1
+    assert (one[1] - other[1]).norm() < 1e-4 * other[1].norm()
+
+
+def test_training_shares_unless_told_otherwise(rows, tiny_model, tmp_path):
+    for share, name in ((True, "forest"), (False, "input_ids")):
+        trainer = make_trainer(rows, tiny_model, tmp_path / name, share=share)
+        batch = next(iter(trainer.get_train_dataloader()))
+        assert name in batch and len(trainer.get_train_dataloader()) == 10
+
+
+def test_model_that_cannot_share_trains_on_padded_batches(
+    rows, tiny_model, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(forest, "fits", lambda *_: False)
+    trainer = make_trainer(rows, tiny_model, tmp_path)
+    assert "input_ids" in next(iter(trainer.get_train_dataloader()))
+    assert "training on padded batches" in capsys.readouterr().out
+    with pytest.raises(DataError, match="regression_weight needs share=True"):
+        make_trainer(rows, tiny_model, tmp_path / "b", regression_weight=1.0)
+
+
+def test_regression_loss_is_the_squared_error_of_the_mean(
+    sample_aaid, tiny_model, tmp_path
+):
+    wanted = sample_aaid["train"].filter(lambda row: row["task"] == "EI-reg")
+    rows = wanted.select(range(12)), wanted.select(range(12, 16))
+    options = {"lora_dropout": 0.0, "regression_weight": 2.0}
+    trainer = make_trainer(rows, tiny_model, tmp_path / "b", None, **options)
+    examples = [trainer.train_dataset[number] for number in range(12)]
+    batch = trainer.data_collator(examples)
+    trainer.model.train()
+    whole = trainer.compute_loss(trainer.model, batch).item()
+    trainer.model.eval()
+    likelihood = trainer.compute_loss(trainer.model, batch).item()
+    items = wanted.select(range(12)).map(lambda row: {"gold": row["completion"]})
+    model, tokenizer = models.load(tiny_model)
+    found = predict.predict(items, model, tokenizer, tmp_path / "p", progress=False)
+    gold = torch.tensor([float(x) for x in items["completion"]])
+    squares = ((torch.tensor(found["mean"]) - gold) ** 2).sum().item()
+    tokens = len(batch["labels"])
+    assert whole == pytest.approx(likelihood + 2 * squares / tokens, abs=1e-4)
+
+
+def test_regression_loss_alone_brings_the_mean_closer(
+    sample_aaid, tiny_model, tmp_path
+):
+    wanted = sample_aaid["train"].filter(lambda row: row["task"] == "V-reg")
+    rows = wanted.select(range(16)), wanted.select(range(16, 20))
     found = []
-    for compute in (type(trainer).compute_loss, SFTTrainer.compute_loss):
-        trainer.model.zero_grad()
-        compute(trainer, trainer.model, dict(batch)).backward()
-        trained = [
-            p.grad.clone() for p in trainer.model.parameters() if p.requires_grad
-        ]
-        found.append(torch.cat([x.flatten() for x in trained]))
-    assert found[0].norm() > 0.1
-    assert torch.allclose(*found, atol=1e-5)
+    for weight in (0.0, 100.0):
+        run = finetune.finetune(
+            *rows,
+            tiny_model,
+            tmp_path / f"run{weight}",
+            **FAST | {"regression_weight": weight, "learning_rate": 5e-3},
+        )
+        model, tokenizer = models.load(run)
+        answers = predict.predict(
+            rows[0], model, tokenizer, tmp_path / f"p{weight}", progress=False
+        )
+        gold = torch.tensor([float(x) for x in rows[0]["completion"]])
+        found.append(((torch.tensor(answers["mean"]) - gold) ** 2).mean().item())
+    assert found[1] < found[0]
 
 
 def test_loss_is_on_completion_and_end_of_text_only(rows, tiny_model, tmp_path):
-    trainer = make_trainer(rows, tiny_model, tmp_path, None)
+    trainer = make_trainer(rows, tiny_model, tmp_path, None, share=False)
     tokenizer = trainer.processing_class
     batch = next(iter(trainer.get_train_dataloader()))
     for labels in batch["labels"]:
@@ -374,9 +468,33 @@ def test_copied_run_still_loads(tuned, tmp_path):
     assert settings["adapter_weights"] == models.hash_weights(tuned / "adapter")
 
 
+def test_shared_batch_predicts_completions_and_end_of_text(rows, tiny_model, tmp_path):
+    trainer = make_trainer(rows, tiny_model, tmp_path)
+    tokenizer = trainer.processing_class
+    batch = next(iter(trainer.get_train_dataloader()))
+    texts = tokenizer.decode(batch["labels"]).split(tokenizer.eos_token)
+    assert texts.pop() == "" and len(texts) == 4
+    assert set(texts) <= set(rows[0]["completion"])
+
+
+def test_every_step_sees_all_tasks_and_few_instructions(sample_aaid):
+    rows = sample_aaid["train"]
+    keys = list(zip(rows["task"], rows["instruction"], strict=True))
+    sampler = Sampler(32, [1] * len(rows), seed=0, keys=keys)
+    order = list(sampler)
+    assert order == list(sampler) and sorted(order) == list(range(len(rows)))
+    steps = [order[k : k + 32] for k in range(0, len(rows) - 32, 32)]
+    for step in steps:
+        assert {keys[row][0] for row in step} == set(AAID)
+        assert len({keys[row] for row in step}) <= 11
+        assert [keys[row] for row in step] == sorted(keys[row] for row in step)
+    sampler.set_epoch(1)
+    assert list(sampler) != order
+
+
 def test_sampler_mixes_steps_and_sorts_inside_them():
     lengths = [10] * 50 + [90] * 50  # two tasks, say
-    sampler = _Sampler(10, lengths, seed=3)
+    sampler = Sampler(10, lengths, seed=3)
     first, again = list(sampler), list(sampler)
     assert first == again and sorted(first) == list(range(100))
     steps = [[lengths[i] for i in first[k : k + 10]] for k in range(0, 100, 10)]
