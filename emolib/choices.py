@@ -9,7 +9,7 @@ nothing has to be appended at all.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from emolib import DataError
 from emolib.prompts import complete, form_of
 from emolib.tasks import Task, get
 
+TAIL = 40  # characters of a prompt
 STEP = 0.1  # of a score's range: digits that say less than this are not asked for
 
 
@@ -81,11 +82,17 @@ def list_choices(
     next digits make less than STEP of it. Ordinal tasks: the classes. Label tasks:
     every label alone and every pair in the corpus's order, as `read_labels` needs.
     """
+    gap = " " if form_of(prompt) == "plain" else ""
+    # What stands further back in a prompt does not change its answer's tokens.
+    return _list_after(task, asked, prompt[-TAIL:], gap, tokenizer)
+
+
+@lru_cache(maxsize=64)
+def _list_after(task: str, asked, tail: str, gap: str, tokenizer) -> Choices:
     found = get(task)
     values, texts = _spell(found, asked)
-    gap = " " if form_of(prompt) == "plain" else ""
-    start = tokenizer(prompt).input_ids
-    whole = tokenizer([prompt + gap + text for text in texts]).input_ids
+    start = tokenizer(tail).input_ids
+    whole = tokenizer([tail + gap + text for text in texts]).input_ids
     if any(ids[: len(start)] != start for ids in whole):
         raise DataError(
             f"{task}: this tokenizer joins the prompt's end with the answer's beginning"

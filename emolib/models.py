@@ -39,7 +39,7 @@ DTYPES = {
 
 @dataclass(frozen=True)
 class Precision:
-    """What a device computes in. `mixed` is the autocast type, None for plain fp32."""
+    """What a device computes in. `mixed`: the autocast type in training, or None."""
 
     device: str
     dtype: torch.dtype
@@ -65,7 +65,9 @@ def choose_precision(device: str = "auto", dtype: str | None = None) -> Precisio
         if on_gpu:
             modern = torch.cuda.get_device_capability(device)[0] >= 8
             dtype = "bfloat16" if modern else "float16"
-    mixed = {"bfloat16": "bf16", "float16": "fp16"}.get(dtype) if on_gpu else None
+    mixed = {"bfloat16": "bf16", "float16": "fp16"}.get(dtype)
+    if not on_gpu and mixed == "fp16":
+        mixed = None
     return Precision(device, DTYPES[dtype], mixed)
 
 

@@ -94,6 +94,7 @@ def test_shared_row_gives_each_answer_its_probability(
 
 def test_every_number_can_be_told_apart(items, make_tiny, byte_tokenizer, monkeypatch):
     monkeypatch.setattr(choices, "STEP", 0)
+    monkeypatch.setattr(choices, "_list_after", choices._list_after.__wrapped__)
     model, row = make_tiny("llama"), items["EI-reg"]
     found = list_for(row, byte_tokenizer)
     question = constrained.Question(byte_tokenizer(row["prompt"]).input_ids, found)
