@@ -38,14 +38,13 @@ def read_questions(rows, tokenizer) -> list[Question]:
 
     Rows without an instruction are asked for the corpus's own range.
     """
-    ids = tokenizer(list(rows["prompt"])).input_ids
-    told = (
-        rows["instruction"] if "instruction" in rows.column_names else [""] * len(ids)
-    )
+    whole = rows[:]
+    ids = tokenizer(whole["prompt"]).input_ids
+    told = whole.get("instruction", [""] * len(ids))
     known: dict[tuple, Choices] = {}
     questions = []
     for task, instruction, prompt, emotion, each in zip(
-        rows["task"], told, rows["prompt"], rows["emotion"], ids, strict=True
+        whole["task"], told, whole["prompt"], whole["emotion"], ids, strict=True
     ):
         asked = read_range(task, instruction)
         key = (task, asked, form_of(prompt))

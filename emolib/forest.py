@@ -44,6 +44,7 @@ class Block:
     queries: torch.Tensor  # [segments, longest], places in the row
     keys: torch.Tensor  # [segments, longest path], places in the row
     seen: torch.Tensor  # [segments, longest, longest path], bool
+    real: torch.Tensor  # [segments, longest], False for padding
     masks: dict = field(default_factory=dict, repr=False)
 
     def mask(self, groups: int, repeats: int, dtype, device) -> torch.Tensor:
@@ -66,17 +67,67 @@ class Row:
     ends: list[int]  # per item the place of its last token
     branches: list[list[int]]  # per item the places of its branch tokens
     blocks: list[Block]
-    order: torch.Tensor  # [tokens], each token's place among the blocks' queries
+
+    made: dict = field(default_factory=dict, repr=False)
 
     def to(self, device, **_) -> "Row":
         """The same row with all its tensors on a device."""
         if torch.device(device) != self.ids.device:
-            for name in ("ids", "positions", "order"):
-                setattr(self, name, getattr(self, name).to(device))
+            self.ids, self.positions = self.ids.to(device), self.positions.to(device)
             for block in self.blocks:
                 block.queries = block.queries.to(device)
                 block.keys = block.keys.to(device)
         return self
+
+    def find_places(self, heads: int, groups: int) -> list:
+        """Per block the rows of queries and keys in tables [tokens * heads, size].
+
+        In the order [segment, key head, query head of that key head, token], so that
+        one copy brings them into the shape that is multiplied; made once.
+        """
+        if (heads, groups) not in self.made:
+            self.made[heads, groups] = [
+                _Places(
+                    _spread(block.queries, heads, groups),
+                    _spread(block.keys, groups, groups),
+                )
+                for block in self.blocks
+            ]
+        return self.made[heads, groups]
+
+    def find_order(self, heads: int, groups: int) -> torch.Tensor:
+        """[tokens * heads]: where tokens' heads stand among the blocks' results."""
+        key = ("order", heads, groups)
+        if key not in self.made:
+            places = self.find_places(heads, groups)
+            whole = torch.cat([each.queries for each in places])
+            real = torch.cat([_mark_real(b, heads, groups) for b in self.blocks])
+            spots = torch.arange(len(whole), device=whole.device)[real]
+            order = torch.empty(self.ids.shape[1] * heads, dtype=torch.long)
+            order = order.to(whole.device)
+            order[whole[real]] = spots
+            self.made[key] = order
+        return self.made[key]
+
+
+@dataclass(frozen=True)
+class _Places:
+    queries: torch.Tensor
+    keys: torch.Tensor
+
+
+def _spread(places: torch.Tensor, heads: int, groups: int) -> torch.Tensor:
+    """Rows of a table [tokens * heads] for places [segments, length]."""
+    repeats = heads // groups
+    head = torch.arange(heads, device=places.device).view(1, groups, repeats, 1)
+    return (places[:, None, None] * heads + head).flatten()
+
+
+def _mark_real(block: "Block", heads: int, groups: int) -> torch.Tensor:
+    """Which queries of a block are tokens and not padding, as `_spread` orders them."""
+    count, width = block.queries.shape
+    real = block.real.to(block.queries.device)[:, None]
+    return real.expand(count, heads, width).flatten()
 
 
 def plan(items: Sequence[Item], budget: int) -> list[list[int]]:
@@ -183,10 +234,8 @@ def lay(items: Sequence[Item]) -> Row:
         positions += [len(item.ids) + depth for depth in depths]
         whole = own + branches[number]
         segments.append((whole, before[: -len(own)], list(item.parents)))
-    blocks, place = _make_blocks(segments, len(ids))
-    return Row(
-        torch.tensor([ids]), torch.tensor([positions]), ends, branches, blocks, place
-    )
+    blocks = _make_blocks(segments)
+    return Row(torch.tensor([ids]), torch.tensor([positions]), ends, branches, blocks)
 
 
 def _measure_depths(parents: Sequence[int]) -> list[int]:
@@ -196,8 +245,8 @@ def _measure_depths(parents: Sequence[int]) -> list[int]:
     return depths
 
 
-def _make_blocks(segments: list, tokens: int) -> tuple[list[Block], torch.Tensor]:
-    """Segments in blocks of like length, and where each token's answer stands there."""
+def _make_blocks(segments: list) -> list[Block]:
+    """Segments in blocks of like length."""
     by_length = sorted(segments, key=lambda s: (-len(s[0]), -len(s[1])))
     groups: list[list] = []
     for segment in by_length:
@@ -205,16 +254,7 @@ def _make_blocks(segments: list, tokens: int) -> tuple[list[Block], torch.Tensor
             groups[-1].append(segment)
         else:
             groups.append([segment])
-    blocks, order, offset = [], torch.empty(tokens, dtype=torch.long), 0
-    for group in groups:
-        block = _make_block(group)
-        width = block.queries.shape[1]
-        for number, (own, _, _) in enumerate(group):
-            first = offset + number * width
-            order[own] = torch.arange(first, first + len(own))
-        offset += len(group) * width
-        blocks.append(block)
-    return blocks, order
+    return [_make_block(group) for group in groups]
 
 
 def _make_block(group: list) -> Block:
@@ -236,8 +276,9 @@ def _make_block(group: list) -> Block:
                 inside[branch] |= inside[chain + parent]
         seen[number, :length, :past] = True
         seen[number, :length, past : past + length] = inside
-    seen[..., 0] |= ~seen.any(-1)  # padding has to see something
-    return Block(queries, keys, seen)
+    real = seen.any(-1)
+    seen[..., 0] |= ~real  # padding has to see something
+    return Block(queries, keys, seen, real)
 
 
 def _attend(module, query, key, value, attention_mask, scaling=None, **kwargs):
@@ -248,33 +289,27 @@ def _attend(module, query, key, value, attention_mask, scaling=None, **kwargs):
     """
     row, dropout = kwargs["forest"], kwargs.get("dropout", 0.0)
     _refuse_other_attention(row, kwargs)
-    heads, _, size = query.shape[1:]
+    heads, tokens, size = query.shape[1:]
     groups = key.shape[1]
-    repeats = heads // groups
-    query, key, value = (each[0].transpose(0, 1) for each in (query, key, value))
+    query, key, value = (
+        each[0].transpose(0, 1).reshape(-1, each.shape[-1])
+        for each in (query, key, value)
+    )
     results = []
-    for block in row.blocks:
-        count, width = block.queries.shape
-        asked = query.index_select(0, block.queries.flatten())
-        asked = asked.view(count, width, groups, repeats, size).permute(0, 2, 3, 1, 4)
-        known, told = (
-            each.index_select(0, block.keys.flatten())
-            .view(count, -1, groups, each.shape[-1])
-            .transpose(1, 2)
-            .flatten(0, 1)
-            for each in (key, value)
-        )
+    for block, take in zip(row.blocks, row.find_places(heads, groups), strict=True):
+        count = len(block.queries)
+        known = key.index_select(0, take.keys).view(count * groups, -1, size)
         scores = torch.baddbmm(
-            block.mask(groups, repeats, query.dtype, query.device),
-            asked.reshape(count * groups, repeats * width, size),
+            block.mask(groups, heads // groups, query.dtype, query.device),
+            query.index_select(0, take.queries).view(count * groups, -1, size),
             known.transpose(1, 2),
             alpha=scaling,
         )
         weights = dropped(scores.softmax(-1), dropout, module.training)
-        found = torch.bmm(weights, told).view(count, groups, repeats, width, -1)
-        found = found.permute(0, 3, 1, 2, 4)
-        results.append(found.reshape(count * width, heads, -1))
-    return torch.cat(results).index_select(0, row.order)[None], None
+        told = value.index_select(0, take.keys).view(*known.shape[:2], -1)
+        results.append(torch.bmm(weights, told).flatten(0, 1))
+    found = torch.cat(results).index_select(0, row.find_order(heads, groups))
+    return found.view(1, tokens, heads, -1), None
 
 
 def _refuse_other_attention(row, options: dict) -> None:
@@ -341,10 +376,8 @@ def _alibi_by_position(body, row: Row):
 def _make_dense_mask(row: Row, dtype: torch.dtype) -> torch.Tensor:
     """[1, 1, tokens, tokens], additive."""
     tokens = row.ids.shape[1]
-    seen = torch.zeros(tokens, tokens, dtype=torch.bool)
-    order = row.order.cpu()
     flat = torch.cat([_scatter(block, tokens) for block in row.blocks])
-    seen = flat[order]
+    seen = flat[row.find_order(1, 1).cpu()]
     mask = torch.zeros(tokens, tokens, dtype=dtype)
     return mask.masked_fill_(~seen, torch.finfo(dtype).min)[None, None].to(
         row.ids.device

@@ -251,7 +251,8 @@ def write_responses(rows: Dataset, partial: Path, target: Path) -> None:
     """The partial file (row and answer) as the final one, in row order; removes it."""
     found = [json.loads(line) for line in partial.open(encoding="utf-8")]
     found.sort(key=lambda record: record["row"])
-    columns = zip(rows["id"], rows["task"], rows["emotion"], found, strict=True)
+    whole = rows[:]
+    columns = zip(whole["id"], whole["task"], whole["emotion"], found, strict=True)
     with (
         runs.replacing(target) as temporary,
         temporary.open("w", encoding="utf-8", newline="\n") as file,
