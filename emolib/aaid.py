@@ -3,13 +3,24 @@
 The paper's section 3.2: 234,040 training and 47,120 validation rows on the real data.
 """
 
+import hashlib
+import json
 import re
 from importlib import resources
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from datasets import Dataset, DatasetDict, Features, Value
+import pooch
+from datasets import (
+    Dataset,
+    DatasetDict,
+    Features,
+    List,
+    Value,
+    concatenate_datasets,
+    load_from_disk,
+)
 
 from emolib import DataError, corpora, runs
 from emolib.prompts import instructions, render
@@ -135,28 +146,56 @@ def check_rows(rows: Dataset, name: str) -> None:
 def keep_short(rows: Dataset, tokenizer, max_length: int) -> tuple[Dataset, int]:
     """Rows of at most `max_length` tokens, and how many were longer.
 
-    The trainer would cut those from the right, the label first. DataError if a prompt's
+    The rows come with their tokens: input_ids (prompt, completion, end of text) and
+    labels (-100 on the prompt). They are kept in the cache, so that the next run on the
+    same rows, tokenizer and length reads them back. Longer rows are left out because
+    the trainer would cut them from the right, the label first. DataError if a prompt's
     tokens are not a prefix of the whole row's, since training would then show the model
     another prompt than it is asked later.
     """
-    kept = []
-    end = tokenizer.eos_token
+    known = {"rows": runs.hash_rows(rows), "length": max_length, "version": 1}
+    known["tokenizer"] = hashlib.sha256(_describe_tokenizer(tokenizer)).hexdigest()
+    digest = hashlib.sha256(json.dumps(known).encode()).hexdigest()[:24]
+    target = Path(pooch.os_cache("emolib")) / "tokens" / digest
+    if not target.is_dir():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with runs.replacing(target) as temporary:
+            _encode(rows, tokenizer, max_length).save_to_disk(temporary)
+    tokens = load_from_disk(str(target))
+    kept = rows.select(tokens["row"][:])
+    tokens = tokens.remove_columns("row")
+    return concatenate_datasets([kept, tokens], axis=1), len(rows) - len(kept)
+
+
+def _describe_tokenizer(tokenizer) -> bytes:
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    text = backend.to_str() if backend else json.dumps(tokenizer.get_vocab())
+    return f"{type(tokenizer).__name__} {tokenizer.eos_token} {text}".encode()
+
+
+def _encode(rows: Dataset, tokenizer, max_length: int) -> Dataset:
+    """Columns row (number), input_ids, labels of the rows that are short enough."""
+    found: dict[str, list] = {"row": [], "input_ids": [], "labels": []}
     for start in range(0, len(rows), 1000):
         part = rows[start : start + 1000]
-        whole = [
-            p + c + end for p, c in zip(part["prompt"], part["completion"], strict=True)
-        ]
+        pairs = zip(part["prompt"], part["completion"], strict=True)
+        whole = [prompt + answer + tokenizer.eos_token for prompt, answer in pairs]
         prompts = tokenizer(part["prompt"], add_special_tokens=True).input_ids
         for offset, ids in enumerate(tokenizer(whole).input_ids):
-            if ids[: len(prompts[offset])] != prompts[offset]:
+            length = len(prompts[offset])
+            if ids[:length] != prompts[offset]:
                 raise DataError(
                     f"row {start + offset}: this tokenizer merges the end of the prompt"
                     f" with the completion {part['completion'][offset]!r}: take another"
                     " prompt form"
                 )
             if len(ids) <= max_length:
-                kept.append(start + offset)
-    return rows.select(kept), len(rows) - len(kept)
+                found["row"].append(start + offset)
+                found["input_ids"].append(ids)
+                found["labels"].append([-100] * length + ids[length:])
+    tokens = List(Value("int32"))
+    kinds = {"row": Value("int32"), "input_ids": tokens, "labels": tokens}
+    return Dataset.from_dict(found, features=Features(kinds))
 
 
 def _read_split(split: str, data: str | Path) -> pd.DataFrame:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from accelerate.utils.memory import should_reduce_batch_size
 
-from emolib import answers, forest
+from emolib import answers, attention, forest
 from emolib.choices import Choices, list_choices, read_labels, read_list
 from emolib.prompts import form_of, read_range
 from emolib.tasks import describe_class
@@ -57,7 +57,7 @@ def read_questions(rows, tokenizer) -> list[Question]:
 def judge(model, tokenizer, questions: Sequence[Question], shared: bool) -> list[dict]:
     """One record per question: response, prediction, probability and so on, see
     `predict.predict`. All questions are computed together, in halves where the memory
-    does not suffice. `shared`: in one row (`forest.fits` must hold), else each alone.
+    does not suffice. `shared`: in one row (if `attention.fits`), else each alone.
     """
     ask = _ask_together if shared else _ask_alone
     try:
@@ -85,8 +85,8 @@ def _ask_together(model, tokenizer, questions) -> list[np.ndarray]:
     """Probabilities of the answers per question, from one shared row."""
     row = forest.lay([question.item for question in questions])
     with torch.inference_mode():
-        hidden = forest.encode(model, row)
-        _, head = forest.take_body(model)
+        hidden = attention.encode(model, row)
+        _, head = attention.take_body(model)
         found: list = [None] * len(questions)
         for choices, numbers in _group(questions):
             spots = [

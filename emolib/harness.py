@@ -25,9 +25,9 @@ def export(rows: Dataset, folder: str | Path) -> list[str]:
 
         lm_eval --include_path FOLDER --tasks aeb --model hf --model_args pretrained=...
 
-    Decoding is greedy, as by default here. The rows hold the corpora's texts: an export
-    of the real data is for own use, not for passing on. DataError for no rows, and for
-    a folder that exists already.
+    Decoding is greedy, as in `predict.predict` with method="generate". The rows hold
+    the corpora's texts: an export of the real data is for own use, not for passing on.
+    DataError for no rows, and for a folder that exists already.
     """
     if not len(rows):
         raise DataError("there are no rows to export")

@@ -15,7 +15,7 @@ from datasets import Dataset
 from tqdm import tqdm
 from transformers import GenerationConfig
 
-from emolib import DataError, constrained, forest, runs
+from emolib import DataError, attention, constrained, runs
 from emolib.prompts import form_of
 from emolib.tasks import get
 
@@ -145,7 +145,7 @@ def _check_form(rows: Dataset, trained_on: str | None) -> None:
 
 def _constrain(rows, model, tokenizer, folder: Path, chosen: Settings) -> dict:
     """Judges all prompts among their allowed answers; what the run's record says."""
-    shared = forest.fits(model, tokenizer)
+    shared = attention.fits(model, tokenizer)
     if not shared:
         print("This model cannot share beginnings: every prompt is computed alone.")
     questions = constrained.read_questions(rows, tokenizer)

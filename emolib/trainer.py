@@ -9,7 +9,8 @@ from torch.nn.functional import cross_entropy
 from transformers import EarlyStoppingCallback, TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
-from emolib import DataError, batches, constrained, forest, models, runs
+from emolib import DataError, attention, batches, constrained, models, runs
+from emolib.aaid import keep_short
 from emolib.batches import Sampler
 from emolib.choices import list_choices
 from emolib.tasks import get
@@ -49,8 +50,8 @@ def make_trainer(model, tokenizer, train, validation, folder: Path, chosen: Sett
     trainer = CompletionTrainer(
         model=model,
         args=_make_config(folder, chosen),
-        train_dataset=_select(train, chosen),
-        eval_dataset=_select(validation, chosen),
+        train_dataset=_select(train, tokenizer, chosen),
+        eval_dataset=_select(validation, tokenizer, chosen),
         processing_class=tokenizer,
         **sharing,
         peft_config=LoraConfig(
@@ -79,7 +80,7 @@ def make_trainer(model, tokenizer, train, validation, folder: Path, chosen: Sett
 
 def _choose_sharing(model, tokenizer, train, chosen: Settings) -> dict:
     """The collator for shared rows, or nothing, and then why."""
-    if not chosen.share or not forest.fits(model, tokenizer):
+    if not chosen.share or not attention.fits(model, tokenizer):
         if chosen.share:
             print("This model cannot share beginnings: training on padded batches.")
         if chosen.regression_weight:
@@ -95,9 +96,11 @@ def _choose_sharing(model, tokenizer, train, chosen: Settings) -> dict:
     return {"data_collator": batches.Collator(tree)}
 
 
-def _select(rows, chosen: Settings):
+def _select(rows, tokenizer, chosen: Settings):
     """The columns to train on; scores as numbers where the loss needs them."""
-    columns = ["prompt", "completion"]
+    if "input_ids" not in rows.column_names:
+        rows, _ = keep_short(rows, tokenizer, chosen.max_length)
+    columns = ["input_ids", "labels"]
     if chosen.regression_weight:
         scores = [
             float(completion) if get(task).kind == "score" else None
@@ -139,9 +142,9 @@ class CompletionTrainer(SFTTrainer):
         if not shared and self.args.device.type != "cpu":
             return super().compute_loss(model, inputs, return_outputs, **kwargs)
         whole = self.accelerator.unwrap_model(model)
-        body, head = forest.take_body(whole)
+        body, head = attention.take_body(whole)
         if shared:
-            hidden = forest.encode(whole, inputs["forest"])
+            hidden = attention.encode(whole, inputs["forest"])
             chosen, wanted = hidden[inputs["places"]], inputs["labels"]
         else:
             labels = inputs["labels"][:, 1:]
@@ -194,7 +197,7 @@ def _make_config(folder: Path, chosen: Settings) -> SFTConfig:
         warmup_steps=chosen.warmup,  # below 1 it is a share
         lr_scheduler_type=chosen.scheduler,
         weight_decay=chosen.weight_decay,
-        max_length=chosen.max_length,
+        max_length=None,  # rows come tokenized and short enough
         completion_only_loss=True,
         packing=False,
         activation_checkpointing=chosen.activation_checkpointing,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from emolib import answers, constrained, errors, forest, models, predict, runs
+from emolib import answers, attention, constrained, errors, models, predict, runs
 from emolib.prompts import read_range
 
 FAST = {"tokens_per_batch": 700, "progress": False}
@@ -100,7 +100,7 @@ def test_batch_size_and_sharing_change_nothing_but_rounding(
 ):
     expected = predict.read(run)
     large = predict.predict(rows, *loaded, tmp_path / "a", progress=False)
-    monkeypatch.setattr(forest, "fits", lambda *_: False)
+    monkeypatch.setattr(attention, "fits", lambda *_: False)
     alone = predict.predict(rows, *loaded, tmp_path / "b", **FAST)
     assert "cannot share beginnings" in capsys.readouterr().out
     for other in (large, alone):
@@ -113,15 +113,15 @@ def test_batch_size_and_sharing_change_nothing_but_rounding(
 def test_batch_too_large_for_memory_is_halved(
     rows, loaded, run, tmp_path, monkeypatch, capsys
 ):
-    original = forest.encode
+    original = attention.encode
 
     def encode(model, row):
         if len(row.ends) > 3:
             raise torch.OutOfMemoryError("CUDA out of memory.")
         return original(model, row)
 
-    monkeypatch.setattr(forest, "encode", encode)
-    monkeypatch.setattr(forest, "fits", lambda *_: True)
+    monkeypatch.setattr(attention, "encode", encode)
+    monkeypatch.setattr(attention, "fits", lambda *_: True)
     found = predict.predict(rows, *loaded, tmp_path, **FAST)
     assert "Out of memory with" in capsys.readouterr().out
     expected = predict.read(run)
@@ -133,8 +133,8 @@ def test_other_errors_are_not_taken_for_memory(rows, loaded, tmp_path, monkeypat
     def encode(model, row):
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
-    monkeypatch.setattr(forest, "encode", encode)
-    monkeypatch.setattr(forest, "fits", lambda *_: True)
+    monkeypatch.setattr(attention, "encode", encode)
+    monkeypatch.setattr(attention, "fits", lambda *_: True)
     with pytest.raises(RuntimeError, match="mat1"):
         predict.predict(rows, *loaded, tmp_path, **FAST)
 

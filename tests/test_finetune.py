@@ -9,7 +9,7 @@ from datasets import Dataset
 from huggingface_hub import ModelCard
 from trl import SFTTrainer
 
-from emolib import DataError, aaid, batches, finetune, forest, models, predict, runs
+from emolib import DataError, aaid, attention, batches, finetune, models, predict, runs
 from emolib.batches import Sampler
 from emolib.tasks import AAID
 from emolib.trainer import CompletionTrainer
@@ -325,7 +325,7 @@ def test_training_shares_unless_told_otherwise(rows, tiny_model, tmp_path):
 def test_model_that_cannot_share_trains_on_padded_batches(
     rows, tiny_model, tmp_path, monkeypatch, capsys
 ):
-    monkeypatch.setattr(forest, "fits", lambda *_: False)
+    monkeypatch.setattr(attention, "fits", lambda *_: False)
     trainer = make_trainer(rows, tiny_model, tmp_path)
     assert "input_ids" in next(iter(trainer.get_train_dataloader()))
     assert "training on padded batches" in capsys.readouterr().out
@@ -415,6 +415,28 @@ def test_row_whose_prompt_merges_with_its_answer_is_refused(byte_tokenizer):
     rows = Dataset.from_list([{"prompt": "can be infer", "completion": "red"}])
     with pytest.raises(DataError, match=r"row 0: .* merges .* 'red': take another"):
         finetune.keep_short(rows, byte_tokenizer, 100)
+
+
+def test_rows_are_tokenized_as_the_trainer_would(rows, smollm2_tokenizer):
+    found, cut = finetune.keep_short(rows[0], smollm2_tokenizer, 400)
+    assert cut == 0 and found["prompt"] == rows[0]["prompt"]
+    for row in found:
+        own = [label for label in row["labels"] if label != -100]
+        assert row["input_ids"][-len(own) :] == own
+        text = smollm2_tokenizer.decode(own)
+        assert text == row["completion"] + smollm2_tokenizer.eos_token
+        prompt = row["input_ids"][: -len(own)]
+        assert prompt == smollm2_tokenizer(row["prompt"]).input_ids
+
+
+def test_rows_are_tokenized_once(rows, byte_tokenizer, tmp_path, monkeypatch):
+    monkeypatch.setattr(aaid.pooch, "os_cache", lambda name: tmp_path / name)
+    first, _ = finetune.keep_short(rows[0], byte_tokenizer, 150)
+    monkeypatch.setattr(aaid, "_encode", None)  # would fail if it were called
+    again, cut = finetune.keep_short(rows[0], byte_tokenizer, 150)
+    assert again.to_list() == first.to_list() and len(again) + cut == 40
+    with pytest.raises(TypeError):
+        finetune.keep_short(rows[0], byte_tokenizer, 151)
 
 
 @pytest.mark.parametrize("form", ["plain", "chat"])

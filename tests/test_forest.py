@@ -3,8 +3,9 @@ import pytest
 import torch
 from conftest import ARCHITECTURES
 
-from emolib import forest
+from emolib import attention, forest
 from emolib.forest import Item
+from emolib.tasks import EMOTIONS
 
 CHAIN = Item([5, 6, 7], [8, 9], [-1, 0])
 
@@ -33,9 +34,9 @@ def follow(item: Item, branch: int) -> list[int]:
 
 def test_every_token_gets_what_it_gets_alone(model, questions):
     row = forest.lay(questions)
-    body, _ = forest.take_body(model)
+    body, _ = attention.take_body(model)
     with torch.no_grad():
-        found = forest.encode(model, row)
+        found = attention.encode(model, row)
         for item, end, places in zip(questions, row.ends, row.branches, strict=True):
             for branch, place in [(-1, end), *enumerate(places)]:
                 ids = torch.tensor([follow(item, branch)])
@@ -54,6 +55,15 @@ def test_shared_text_below_a_shared_instruction():
     items = [Item([*task, *text, end, end]) for end in (1, 2, 3)]
     items += [Item([*task, *other, 4]), Item([*task, *other, 4])]
     assert forest.count(items) == 20 + 20 + 3 * 2 + 20 + 2 * 1
+
+
+def test_questions_about_one_text_share_it(sample_aeb, byte_tokenizer):
+    row = sample_aeb.filter(lambda row: row["task"] == "EI-reg")[0]
+    asked = [row["prompt"].replace(row["emotion"], each) for each in EMOTIONS]
+    ids = byte_tokenizer(asked).input_ids
+    text = len(byte_tokenizer(row["text"]).input_ids) - 1
+    alone = sum(map(len, ids))
+    assert forest.count([Item(each) for each in ids]) < alone - 3 * text
 
 
 def test_rows_hold_each_item_once_within_their_budget():
@@ -78,7 +88,7 @@ def test_a_row_of_one_item_is_the_sequence():
 
 
 def test_models_that_can_share_are_recognized(model, byte_tokenizer):
-    assert forest.fits(model, byte_tokenizer)
+    assert attention.fits(model, byte_tokenizer)
 
 
 @pytest.mark.parametrize(
@@ -93,13 +103,13 @@ def test_models_that_cannot_share_are_recognized(
     make_tiny, byte_tokenizer, architecture, changes
 ):
     model = make_tiny(architecture, **changes)
-    assert not forest.fits(model, byte_tokenizer)
+    assert not attention.fits(model, byte_tokenizer)
     assert model.config._attn_implementation != "emolib_forest"
 
 
 def test_window_wider_than_the_texts_does_no_harm(make_tiny, byte_tokenizer):
-    assert forest.fits(make_tiny("mistral", sliding_window=4096), byte_tokenizer)
+    assert attention.fits(make_tiny("mistral", sliding_window=4096), byte_tokenizer)
 
 
 def test_scaled_logits_are_noticed(make_tiny, byte_tokenizer):
-    assert not forest.fits(make_tiny("granite", logits_scaling=8.0), byte_tokenizer)
+    assert not attention.fits(make_tiny("granite", logits_scaling=8.0), byte_tokenizer)

@@ -1,0 +1,80 @@
+"""Draws the benchmarks' committed results: figures/bench_*.svg and .png.
+
+python tests/bench/draw.py [folder of the CSV files] [folder of the figures]
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import pandas as pd
+import seaborn as sns
+
+from emolib import plots, runs
+
+WHAT = {"predict": "items per second", "train": "training rows per second"}
+
+
+def draw_speeds(name: str, data: Path):
+    """Axes with a bar per contestant: median, whiskers from least to greatest."""
+    rounds = pd.read_csv(data / f"bench_{name}.csv")
+    summary = pd.read_csv(data / f"bench_{name}_summary.csv").set_index("contestant")
+    order = summary["per_second"].sort_values(ascending=False).index
+    axes = plt.subplots(figsize=(5.5, 0.42 * len(order) + 0.8))[1]
+    colors = [
+        sns.color_palette()[0 if who.startswith("emolib") else 7] for who in order
+    ]
+    middle = summary.loc[order, "per_second"]
+    range_of = rounds.groupby("contestant")["per_second"].agg(["min", "max"]).loc[order]
+    spread = [middle - range_of["min"], range_of["max"] - middle]
+    axes.barh(order, middle, color=colors, xerr=spread, ecolor="0.3", capsize=2)
+    for place, who in enumerate(order):
+        ratio = summary.loc[who, "ratio"]
+        text = f" {middle[who]:.1f}" + (f"  ({ratio:.1f}×)" if ratio > 1.001 else "")
+        axes.text(range_of.loc[who, "max"], place, text, va="center", fontsize="small")
+    axes.invert_yaxis()
+    axes.set(xlabel=WHAT[name], xlim=(0, 1.25 * range_of["max"].max()))
+    return axes
+
+
+def draw_growth(data: Path):
+    """Axes with seconds by size, both logarithmic, a line per sweep."""
+    frame = pd.read_csv(data / "bench_growth.csv")
+    names = {
+        "predict": "answering n items of AEB",
+        "tasks": "answering n tasks about each of 400 tweets",
+        "prepare": "preparing n rows of AAID for training",
+    }
+    axes = plt.subplots(figsize=(5.5, 3.2))[1]
+    for sweep, label in names.items():
+        part = frame[frame["sweep"] == sweep]
+        sizes = part["size"] if sweep == "tasks" else part["answers"]
+        axes.plot(sizes, part["seconds"], marker="o", markersize=4, label=label)
+    axes.set(xscale="log", yscale="log", xlabel="n", ylabel="seconds")
+    axes.legend(fontsize="small")
+    return axes
+
+
+def describe(name: str, data: Path) -> str:
+    machine = json.loads((data / f"bench_{name}.json").read_text())["machine"]
+    return f"SmolLM2-135M, {machine['cores']} cores of an {machine['cpu']}"
+
+
+def main() -> None:
+    given = [Path(each) for each in sys.argv[1:]]
+    data = given[0] if given else runs.place("figures/data")
+    target = given[1] if given[1:] else runs.place("figures")
+    plots.set_style()
+    for name, rest in (
+        ("predict", "; bars: medians, whiskers: least and greatest round"),
+        ("train", "; bars: medians, whiskers: least and greatest round"),
+    ):
+        axes = draw_speeds(name, data)
+        plots.save(axes, target / f"bench_{name}", describe(name, data) + rest + ".")
+    axes = draw_growth(data)
+    plots.save(axes, target / "bench_growth", f"{describe('growth', data)}, one run.")
+
+
+if __name__ == "__main__":
+    main()
