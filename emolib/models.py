@@ -1,9 +1,11 @@
 """One name in, model and tokenizer out; quantized or not, with or without adapter."""
 
+import ctypes
 import hashlib
 import importlib.util
 import json
 import logging
+import os
 import shutil
 import warnings
 from dataclasses import dataclass
@@ -29,6 +31,7 @@ warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*deprecat
 disable_progress_bar()  # one bar per load; a run's own bars stay
 
 ALIASES = {"smollm2-135m": "HuggingFaceTB/SmolLM2-135M-Instruct"}
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # from malloc.h
 QUANTIZATIONS = (None, "nf4", "int8")
 DTYPES = {
     "float32": torch.float32,
@@ -95,6 +98,8 @@ def load(
         )
     base, adapter = _split_adapter(name, adapter)
     precision = choose_precision(device, dtype)
+    if precision.device == "cpu":
+        _keep_freed_memory()
     source = resolve(base)
     tokenizer = load_tokenizer(base)
     options = {"dtype": precision.dtype, "use_safetensors": True}
@@ -115,6 +120,20 @@ def load(
         "prompt_form": _read_form(adapter),
     }
     return model, tokenizer
+
+
+def _keep_freed_memory() -> None:
+    """Has glibc keep a batch's memory for the next one; elsewhere it does nothing.
+
+    It gives large blocks back to the system at once, and every batch then waits for its
+    pages again: a quarter of the time in a small model's forward pass.
+    """
+    mallopt = (
+        getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
+    )
+    if mallopt:
+        mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+        mallopt(_M_MMAP_MAX, 0)
 
 
 def quantize(quantization: str, dtype: torch.dtype) -> BitsAndBytesConfig:
