@@ -36,6 +36,9 @@ def finetune(
     hashes, versions, seed, commit, results), log.csv (the loss curve) and checkpoints/.
     A finished run returns at once; an interrupted one goes on from its last checkpoint
     and ends with the weights of an uninterrupted one. Loss is on the completion only.
+    Rows with the columns task and instruction, as `aaid.build` gives them, share their
+    instructions in a micro-batch, and every optimizer step sees all tasks; others share
+    what they happen to begin with.
     `settings` are the fields of `Settings`.
 
     Raises DataError for an unknown setting, for rows without prompt and completion, for

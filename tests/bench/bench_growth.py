@@ -4,7 +4,7 @@
 
 Three sweeps, each once, largest last; saved to figures/data/bench_growth*.csv.
 `predict`: the first items of a shuffled AEB through `predict.predict`, constrained,
-bfloat16. `tasks`: 400 tweets asked one to sixteen things each. `prepare`: AEB built,
+bfloat16. `tasks`: 100 tweets asked one to sixteen things each. `prepare`: AEB built,
 and a share of AAID built, tokenized and put in order for training, no model involved.
 """
 
@@ -79,7 +79,7 @@ def sweep(given) -> list[dict]:
         folder = merge(given.model, scratch)
         model, tokenizer = models.load(folder, dtype="bfloat16")
     time_predict(whole.select(range(20)), model, tokenizer)  # warm
-    texts = whole.filter(lambda row: row["task"] == "E-c")[:400]["text"]
+    texts = whole.filter(lambda row: row["task"] == "E-c")[:100]["text"]
     for count in (1, 2, 4, 8, 16):
         rows = ask_many(texts, list(TASKS)[:count])
         note("tasks", count, time_predict(rows, model, tokenizer))

@@ -38,12 +38,28 @@ def draw_speeds(name: str, data: Path):
     return axes
 
 
+def tabulate(name: str, data: Path) -> str:
+    """The summary as the README has it: medians, and ours over each, in Markdown."""
+    summary = pd.read_csv(data / f"bench_{name}_summary.csv")
+    summary = summary.sort_values("per_second", ascending=False)
+    lines = [
+        f"| | {WHAT[name]} | emolib is | peak memory, GiB |",
+        "|---|---|---|---|",
+    ]
+    for row in summary.itertuples():
+        times = f"{row.ratio:.1f} × [{row.ratio_min:.1f}, {row.ratio_max:.1f}]"
+        times = "" if row.contestant == "emolib" else times
+        speed, peak = f"{row.per_second:.1f}", f"{row.peak_gib:.2f}"
+        lines.append(f"| {row.contestant} | {speed} | {times} | {peak} |")
+    return "\n".join(lines)
+
+
 def draw_growth(data: Path):
     """Axes with seconds by size, both logarithmic, a line per sweep."""
     frame = pd.read_csv(data / "bench_growth.csv")
     names = {
         "predict": "answering n items of AEB",
-        "tasks": "answering n tasks about each of 400 tweets",
+        "tasks": "answering n tasks about each of 100 tweets",
         "prepare": "preparing n rows of AAID for training",
     }
     axes = plt.subplots(figsize=(5.5, 3.2))[1]
@@ -72,6 +88,7 @@ def main() -> None:
     ):
         axes = draw_speeds(name, data)
         plots.save(axes, target / f"bench_{name}", describe(name, data) + rest + ".")
+        print(tabulate(name, data), end="\n\n")
     axes = draw_growth(data)
     plots.save(axes, target / "bench_growth", f"{describe('growth', data)}, one run.")
 

@@ -1,0 +1,45 @@
+"""The committed results of the benchmarks, their figures and the README agree."""
+
+import importlib.util
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+ROOT = Path(__file__).parents[1]
+DATA = ROOT / "figures" / "data"
+
+
+@pytest.fixture(scope="module")
+def draw():
+    place = ROOT / "tests" / "bench" / "draw.py"
+    spec = importlib.util.spec_from_file_location("draw", place)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("name", ["predict", "train"])
+def test_readme_shows_the_committed_benchmark(draw, name):
+    assert draw.tabulate(name, DATA) in (ROOT / "README.md").read_text()
+
+
+@pytest.mark.parametrize("name", ["predict", "train"])
+def test_summary_is_that_of_the_rounds(name):
+    rounds = pd.read_csv(DATA / f"bench_{name}.csv")
+    summary = pd.read_csv(DATA / f"bench_{name}_summary.csv").set_index("contestant")
+    wide = rounds.pivot(index="round", columns="contestant", values="per_second")
+    for who in wide:
+        assert summary.loc[who, "per_second"] == pytest.approx(wide[who].median(), 1e-4)
+        ratio = (wide["emolib"] / wide[who]).median()
+        assert summary.loc[who, "ratio"] == pytest.approx(ratio, rel=1e-4)
+
+
+def test_figures_are_drawn_from_the_committed_numbers(draw, tmp_path, monkeypatch):
+    monkeypatch.setattr(draw.sys, "argv", ["draw", str(DATA), str(tmp_path)])
+    draw.main()
+    made = sorted(path.name for path in tmp_path.glob("*.svg"))
+    assert made == ["bench_growth.svg", "bench_predict.svg", "bench_train.svg"]
+    for name in made:
+        committed = (ROOT / "figures" / name).read_bytes()
+        assert (tmp_path / name).read_bytes() == committed, "run tests/bench/draw.py"
