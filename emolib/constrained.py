@@ -168,7 +168,7 @@ def _describe_value(question: Question, probabilities: np.ndarray) -> dict:
         "probability": float(probabilities[best]),
         **moments,
         "probabilities": {
-            f"{value:.4g}": float(p)
+            f"{value:.6g}": float(p)
             for value, p in zip(values, probabilities, strict=True)
         },
     }

@@ -40,7 +40,7 @@ class Settings:
     dtype: str | None = None  # None: as models.choose_precision finds it
     activation_checkpointing: bool = False  # less memory, about a third slower
     share: bool = True  # instructions once per micro-batch, where the model can
-    regression_weight: float = 0.0  # of the squared error of a score's mean (RAFT)
+    regression_weight: float = 0.0  # a score's squared error beside its tokens' losses
     progress: bool = True
 
 
@@ -88,7 +88,8 @@ def _choose_sharing(model, tokenizer, train, chosen: Settings) -> dict:
         return {}
     if not chosen.regression_weight:
         return {"data_collator": batches.Collator()}
-    scored = [n for n, task in enumerate(train["task"]) if get(task).kind == "score"]
+    tasks = train["task"] if "task" in train.column_names else ()
+    scored = [n for n, task in enumerate(tasks) if get(task).kind == "score"]
     if not scored:
         raise DataError("regression_weight needs training rows of a score task")
     first = train[scored[0]]

@@ -333,6 +333,12 @@ def test_model_that_cannot_share_trains_on_padded_batches(
         make_trainer(rows, tiny_model, tmp_path / "b", regression_weight=1.0)
 
 
+def test_regression_loss_without_scores_is_an_error(rows, tiny_model, tmp_path):
+    bare = [part.select_columns(["prompt", "completion"]) for part in rows]
+    with pytest.raises(DataError, match="needs training rows of a score task"):
+        make_trainer(bare, tiny_model, tmp_path, regression_weight=1.0)
+
+
 def test_regression_loss_is_the_squared_error_of_the_mean(
     sample_aaid, tiny_model, tmp_path
 ):
