@@ -54,8 +54,8 @@ bench: $(VENV)/.done
 speed: $(VENV)/.done
 	HF_HUB_OFFLINE=1 $(BIN)/python tests/bench/bench_predict.py --model $(ADAPTER) \
 	  --items 2001 --rounds 3 $(if $(GGUF),--gguf $(GGUF))
-	HF_HUB_OFFLINE=1 $(BIN)/python tests/bench/bench_train.py --rows 128 --rounds 3 \
-	  --batch 16 --micro 8 --validation 96
+	HF_HUB_OFFLINE=1 $(BIN)/python tests/bench/bench_train.py --rows 64 --rounds 3 \
+	  --batch 16 --micro 8 --validation 64
 	HF_HUB_OFFLINE=1 $(BIN)/python tests/bench/bench_growth.py --model $(ADAPTER)
 	$(BIN)/python tests/bench/draw.py
 

@@ -6,9 +6,11 @@ The paper's section 3.2: 234,040 training and 47,120 validation rows on the real
 import hashlib
 import json
 import re
+from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
 
+import datasets
 import numpy as np
 import pandas as pd
 import pooch
@@ -157,14 +159,27 @@ def keep_short(rows: Dataset, tokenizer, max_length: int) -> tuple[Dataset, int]
     known["tokenizer"] = hashlib.sha256(_describe_tokenizer(tokenizer)).hexdigest()
     digest = hashlib.sha256(json.dumps(known).encode()).hexdigest()[:24]
     target = Path(pooch.os_cache("emolib")) / "tokens" / digest
-    if not target.is_dir():
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with runs.replacing(target) as temporary:
-            _encode(rows, tokenizer, max_length).save_to_disk(temporary)
-    tokens = load_from_disk(str(target))
-    kept = rows.select(tokens["row"][:])
-    tokens = tokens.remove_columns("row")
-    return concatenate_datasets([kept, tokens], axis=1), len(rows) - len(kept)
+    with _no_bars():
+        if not target.is_dir():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with runs.replacing(target) as temporary:
+                _encode(rows, tokenizer, max_length).save_to_disk(temporary)
+        tokens = load_from_disk(str(target))
+        kept = rows.select(tokens["row"][:])
+        whole = concatenate_datasets([kept, tokens.remove_columns("row")], axis=1)
+    return whole, len(rows) - len(kept)
+
+
+@contextmanager
+def _no_bars():
+    """Without the library's progress bars for what takes a second."""
+    shown = datasets.are_progress_bars_disabled() is False
+    datasets.disable_progress_bars()
+    try:
+        yield
+    finally:
+        if shown:
+            datasets.enable_progress_bars()
 
 
 def _describe_tokenizer(tokenizer) -> bytes:

@@ -26,6 +26,8 @@ activation checkpointing; today's transformers.
 """
 
 import argparse
+import contextlib
+import ctypes
 import gc
 import json
 import os
@@ -232,7 +234,12 @@ def contest(make, validation: list[dict]):
             trainer = make(Dataset.from_list(rows), plan, folder)
             found = train(trainer, len(rows))
         tokenizer = models.load_tokenizer(MODEL)
-        return found | {"validation_nll": score(trainer.model, tokenizer, validation)}
+        found["validation_nll"] = score(trainer.model, tokenizer, validation)
+        del trainer
+        gc.collect()
+        with contextlib.suppress(AttributeError, OSError):  # room for the others
+            ctypes.CDLL(None).malloc_trim(0)
+        return found
 
     return work
 
