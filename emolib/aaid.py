@@ -165,6 +165,8 @@ def keep_short(rows: Dataset, tokenizer, max_length: int) -> tuple[Dataset, int]
             with runs.replacing(target) as temporary:
                 _encode(rows, tokenizer, max_length).save_to_disk(temporary)
         tokens = load_from_disk(str(target))
+        if not len(tokens):
+            return rows.select([]), len(rows)
         kept = rows.select(tokens["row"][:])
         whole = concatenate_datasets([kept, tokens.remove_columns("row")], axis=1)
     return whole, len(rows) - len(kept)

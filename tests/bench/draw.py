@@ -10,6 +10,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import pandas as pd
 import seaborn as sns
+from matplotlib.ticker import NullFormatter
 
 from emolib import plots, runs
 
@@ -68,6 +69,8 @@ def draw_growth(data: Path):
         sizes = part["size"] if sweep == "tasks" else part["answers"]
         axes.plot(sizes, part["seconds"], marker="o", markersize=4, label=label)
     axes.set(xscale="log", yscale="log", xlabel="n", ylabel="seconds")
+    axes.set_yticks([3, 10, 30, 100], ["3", "10", "30", "100"])
+    axes.yaxis.set_minor_formatter(NullFormatter())
     axes.legend(fontsize="small")
     return axes
 
