@@ -161,12 +161,13 @@ def keep_short(rows: Dataset, tokenizer, max_length: int) -> tuple[Dataset, int]
     target = Path(pooch.os_cache("emolib")) / "tokens" / digest
     with _no_bars():
         if not target.is_dir():
+            made = _encode(rows, tokenizer, max_length)
+            if not len(made):
+                return rows.select([]), len(rows)
             target.parent.mkdir(parents=True, exist_ok=True)
             with runs.replacing(target) as temporary:
-                _encode(rows, tokenizer, max_length).save_to_disk(temporary)
+                made.save_to_disk(temporary)
         tokens = load_from_disk(str(target))
-        if not len(tokens):
-            return rows.select([]), len(rows)
         kept = rows.select(tokens["row"][:])
         whole = concatenate_datasets([kept, tokens.remove_columns("row")], axis=1)
     return whole, len(rows) - len(kept)
