@@ -18,7 +18,6 @@ from emolib import DataError
 from emolib.prompts import complete, form_of
 from emolib.tasks import Task, get
 
-TAIL = 40  # characters of a prompt
 STEP = 0.1  # of a score's range: digits that say less than this are not asked for
 
 
@@ -83,8 +82,10 @@ def list_choices(
     every label alone and every pair in the corpus's order, as `read_labels` needs.
     """
     gap = " " if form_of(prompt) == "plain" else ""
-    # What stands further back in a prompt does not change its answer's tokens.
-    return _list_after(task, asked, prompt[-TAIL:], gap, tokenizer)
+    # All prompts of a task end alike from the answer's name on, and what stands before
+    # does not change the answer's tokens: so the tree is grown once.
+    tail = prompt[max(0, prompt.rfind(get(task).answer)) :]
+    return _list_after(task, asked, tail, gap, tokenizer)
 
 
 @lru_cache(maxsize=64)
@@ -139,6 +140,7 @@ class _Tree:
         self._grow(answers, depth=0, node=-1, path=[])
 
     def finish(self, task: Task, asked) -> Choices:
+        """The grown tree as a task's choices."""
         paths = np.zeros((len(self.leaves), len(self.edges)), dtype=np.float32)
         for number, (path, _) in enumerate(self.leaves):
             paths[number, path] = 1

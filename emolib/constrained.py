@@ -14,7 +14,7 @@ from accelerate.utils.memory import should_reduce_batch_size
 
 from emolib import answers, attention, forest
 from emolib.choices import Choices, list_choices, read_labels, read_list
-from emolib.prompts import form_of, read_range
+from emolib.prompts import read_range
 from emolib.tasks import describe_class
 
 THRESHOLD = 0.5  # a label counts from this probability on
@@ -41,16 +41,13 @@ def read_questions(rows, tokenizer) -> list[Question]:
     whole = rows[:]
     ids = tokenizer(whole["prompt"]).input_ids
     told = whole.get("instruction", [""] * len(ids))
-    known: dict[tuple, Choices] = {}
     questions = []
     for task, instruction, prompt, emotion, each in zip(
         whole["task"], told, whole["prompt"], whole["emotion"], ids, strict=True
     ):
         asked = read_range(task, instruction)
-        key = (task, asked, form_of(prompt))
-        if key not in known:
-            known[key] = list_choices(task, asked, prompt, tokenizer)
-        questions.append(Question(each, known[key], emotion))
+        allowed = list_choices(task, asked, prompt, tokenizer)
+        questions.append(Question(each, allowed, emotion))
     return questions
 
 

@@ -61,7 +61,6 @@ class Row:
     ends: list[int]  # per item the place of its last token
     branches: list[list[int]]  # per item the places of its branch tokens
     blocks: list[Block]
-
     made: dict = field(default_factory=dict, repr=False)
 
     def to(self, device, **_) -> "Row":
@@ -96,10 +95,8 @@ class Row:
             places = self.find_places(heads, groups)
             whole = torch.cat([each.queries for each in places])
             real = torch.cat([_mark_real(b, heads, groups) for b in self.blocks])
-            spots = torch.arange(len(whole), device=whole.device)[real]
-            order = torch.empty(self.ids.shape[1] * heads, dtype=torch.long)
-            order = order.to(whole.device)
-            order[whole[real]] = spots
+            order = whole.new_empty(self.ids.shape[1] * heads)
+            order[whole[real]] = real.nonzero()[:, 0]
             self.made[key] = order
         return self.made[key]
 

@@ -156,11 +156,11 @@ def _constrain(rows, model, tokenizer, folder: Path, chosen: Settings) -> dict:
         return constrained.judge(model, tokenizer, asked, shared)
 
     _work_through(rows, batches, answer, folder, chosen)
-    return {
-        "shared": shared,
-        "tokens_of_prompts": sum(len(question.ids) for question in questions),
-        "tokens_computed": constrained.count_tokens(questions, batches),
-    }
+    found = {"shared": shared}
+    if shared:  # else prompts are computed whole, once per fork of their answers
+        found["tokens_of_prompts"] = sum(len(question.ids) for question in questions)
+        found["tokens_computed"] = constrained.count_tokens(questions, batches)
+    return found
 
 
 def _write(rows, model, tokenizer, folder: Path, chosen: Settings) -> dict:

@@ -64,7 +64,8 @@ def make_trainer(model, tokenizer, train, validation, folder: Path, chosen: Sett
         callbacks=[EarlyStoppingCallback(chosen.patience), LossLog(folder / "log.csv")],
     )
     if sharing and {"task", "instruction"} <= set(train.column_names):
-        trainer.keys = list(zip(train["task"], train["instruction"], strict=True))
+        named = train.select_columns(["task", "instruction"])[:]
+        trainer.keys = list(zip(named["task"], named["instruction"], strict=True))
     trainer.regression_weight = chosen.regression_weight
     # TRL casts adapters of quantized models to bfloat16, checkpoints bring them back in
     # float32: in float32 from the start a resumed run equals a straight one, and fp16

@@ -6,7 +6,7 @@ import pytest
 import torch
 from conftest import ARCHITECTURES
 
-from emolib import DataError, answers, choices, constrained
+from emolib import DataError, aeb, answers, choices, constrained
 from emolib.prompts import read_range
 from emolib.tasks import TASKS, get
 
@@ -34,6 +34,13 @@ def test_probabilities_of_allowed_answers_sum_to_one(items, tokenizer, task):
     measured = found.measure(torch.randn(shape, generator=torch.manual_seed(0)))
     assert measured.shape == (5, len(found.values))
     np.testing.assert_allclose(measured.exp().sum(1), 1, atol=1e-5)
+
+
+@pytest.mark.parametrize("form", ["paper", "plain", "chat"])
+def test_tree_is_grown_once_for_all_prompts_of_a_task(byte_tokenizer, form):
+    rows = aeb.build(["E-c"], "sample", form=form, tokenizer=byte_tokenizer)
+    found = {id(list_for(row, byte_tokenizer)) for row in rows}
+    assert len(rows) > 5 and len(found) == 1
 
 
 @pytest.mark.parametrize("task", ["EI-reg", "V-A", "EmoBank-V"])

@@ -103,6 +103,8 @@ def test_batch_size_and_sharing_change_nothing_but_rounding(
     monkeypatch.setattr(attention, "fits", lambda *_: False)
     alone = predict.predict(rows, *loaded, tmp_path / "b", **FAST)
     assert "cannot share beginnings" in capsys.readouterr().out
+    record = runs.read(tmp_path / "b")
+    assert record["shared"] is False and "tokens_computed" not in record
     for other in (large, alone):
         for ours, theirs in zip(
             expected["probabilities"], other["probabilities"], strict=True
