@@ -5,7 +5,7 @@ computed once (`forest`), the allowed answers hang on it as branches (`choices`)
 the language-model head is asked about their tokens alone.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,24 +57,27 @@ def judge(model, tokenizer, questions: Sequence[Question], shared: bool) -> list
     does not suffice. `shared`: in one row (if `attention.fits`), else each alone.
     """
     ask = _ask_together if shared else _ask_alone
-    try:
-        found = ask(model, tokenizer, questions)
-    except (RuntimeError, MemoryError) as error:
-        if len(questions) == 1 or not _is_memory(error):
-            raise
-        half = len(questions) // 2
-        print(f"Out of memory with {len(questions)} prompts: going on with {half}.")
-        parts = (questions[:half], questions[half:])
-        return [
-            record for part in parts for record in judge(model, tokenizer, part, shared)
-        ]
+    found = in_halves(lambda part: ask(model, tokenizer, part), questions)
     return [
         describe(question, each)
         for question, each in zip(questions, found, strict=True)
     ]
 
 
-def _is_memory(error: Exception) -> bool:
+def in_halves(work: Callable[[Sequence], list], items: Sequence) -> list:
+    """What `work` gives for the items, one by one; in halves where memory runs out."""
+    try:
+        return list(work(items))
+    except (RuntimeError, MemoryError) as error:
+        if len(items) == 1 or not is_memory(error):
+            raise
+        half = len(items) // 2
+        print(f"Out of memory with {len(items)} prompts: going on with {half}.")
+    return in_halves(work, items[:half]) + in_halves(work, items[half:])
+
+
+def is_memory(error: Exception) -> bool:
+    """Whether an exception says that memory ran out, on whatever device."""
     return isinstance(error, MemoryError) or should_reduce_batch_size(error)
 
 

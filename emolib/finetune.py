@@ -7,7 +7,7 @@ and does well with small batches (16 here).
 """
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pandas as pd
@@ -17,6 +17,7 @@ from transformers.trainer_utils import get_last_checkpoint
 
 from emolib import DataError, models, runs
 from emolib.aaid import check_rows, keep_short
+from emolib.constrained import is_memory
 from emolib.prompts import form_of
 from emolib.trainer import Settings, make_trainer
 
@@ -36,6 +37,7 @@ def finetune(
     hashes, versions, seed, commit, results), log.csv (the loss curve) and checkpoints/.
     A finished run returns at once; an interrupted one goes on from its last checkpoint
     and ends with the weights of an uninterrupted one. Loss is on the completion only.
+    Where memory runs out, micro-batches are halved; the optimizer's batches stay.
     Rows with the columns task and instruction, as `aaid.build` gives them, share their
     instructions in a micro-batch, and every optimizer step sees all tasks; others share
     what they happen to begin with.
@@ -80,6 +82,20 @@ def _read_settings(given: dict) -> Settings:
 
 def _train(train, validation, name: str, folder: Path, chosen: Settings) -> None:
     print(f"Training on {models.choose_precision(chosen.device, chosen.dtype)}.")
+    size = chosen.micro_batch_size
+    while True:
+        try:
+            return _attempt(train, validation, name, folder, chosen, size)
+        except (RuntimeError, MemoryError) as error:
+            if size == 1 or not is_memory(error):
+                raise
+        smaller = range(1, size // 2 + 1)
+        size = max(n for n in smaller if chosen.batch_size % n == 0)
+        print(f"Out of memory: going on with micro-batches of {size}.")
+
+
+def _attempt(train, validation, name: str, folder: Path, chosen: Settings, size: int):
+    """Trains to the end in micro-batches of `size`, which can be less than set."""
     model, tokenizer = models.load(
         name, chosen.quantization, device=chosen.device, dtype=chosen.dtype
     )
@@ -92,12 +108,14 @@ def _train(train, validation, name: str, folder: Path, chosen: Settings) -> None
     )
     if not len(train) or not len(validation):
         raise DataError(f"no row is as short as max_length={chosen.max_length} tokens")
+    chosen = replace(chosen, micro_batch_size=size)
     trainer = make_trainer(model, tokenizer, train, validation, folder, chosen)
     train_on(trainer, folder)
     _save(trainer, tokenizer, name, folder)
     runs.finish(
         folder,
         weights=model.settings["weights"],
+        micro_batch_size=size,
         rows_left_out={"train": cut, "validation": cut_too},
         steps=trainer.state.global_step,
         best_step=trainer.state.best_global_step,

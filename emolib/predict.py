@@ -172,7 +172,10 @@ def _write(rows, model, tokenizer, folder: Path, chosen: Settings) -> dict:
         torch.manual_seed(chosen.seed + number)  # sampling resumes alike
         batch = [prompts[index] for index in indices]
         tokens = batches[number][0]
-        texts = _generate(model, tokenizer, batch, tokens, chosen.decoding)
+        texts = constrained.in_halves(
+            lambda part: _generate(model, tokenizer, part, tokens, chosen.decoding),
+            batch,
+        )
         return [{"response": text} for text in texts]
 
     members = [indices for _, indices in batches]

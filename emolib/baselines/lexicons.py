@@ -32,7 +32,7 @@ def lexicon(name: str, rows: Dataset) -> pd.DataFrame:
             f"{name} judges valence scores and TDT; there are only items of"
             f" {', '.join(judged)}"
         )
-    measure = _load(name)
+    measure = load(name)
     polarities = {text: measure(text) for text in frame["text"].unique()}
     values = [
         _map(get(task), polarities[text])
@@ -46,7 +46,8 @@ def _judges(task: Task) -> bool:
     return task.name in ("TDT", "V-reg") or task.ask == "V-reg"
 
 
-def _load(name: str):
+def load(name: str):
+    """A function from a text to its polarity in [-1, 1]."""
     if name == "vader":
         from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
 

@@ -1,0 +1,244 @@
+"""A file of texts in, the same file with affect beside each text out; resumable.
+
+Rows are judged in chunks. Each finished chunk is a small Parquet file in the run folder
+beside the target; the target itself is put together at the end and renamed into place.
+Memory does not grow with the file.
+"""
+
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import pooch
+import pyarrow as pa
+from tqdm import tqdm
+
+from emolib import DataError, chunks, runs
+from emolib.annotate import DEFAULT, Annotator
+
+STDIN = "-"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a file is worked through; `chunk` is the only one that can move a value."""
+
+    chunk: int = 512  # rows; what a kill can cost
+    resume: bool = False
+    overwrite: bool = False
+    input_format: str | None = None  # of chunks.FORMATS; None: by the file's ending
+    output_format: str | None = None
+    encoding: str = "utf-8"
+    delimiter: str | None = None  # None: comma, or tab for TSV
+    quotes: bool = True
+    escape_formulas: bool = False  # see chunks.write
+    progress: bool = True
+
+
+def annotate_file(
+    source: str | Path,
+    target: str | Path,
+    text_column: str = "text",
+    model: str = DEFAULT,
+    files: Settings | None = None,
+    **settings,
+) -> Path:
+    """The target's path: the source's rows and columns, and those of `annotate`.
+
+    `source` "-" is standard input, kept beside the target until the end. `settings` are
+    those of `annotate`. TARGET.run holds the record (settings, hashes, versions, rows
+    per second, peak memory) and, until the end, the finished chunks: with
+    `files.resume` a killed run goes on there and ends with the same bytes as an
+    undisturbed one; without anything to go on from it starts.
+
+    DataError for a source that cannot be read, before anything is judged; for a target
+    or an unfinished run that is there already, unless told to resume or overwrite; and
+    for a run folder made with other settings, which it names. On an interruption the
+    finished rows are written to TARGET's name with `.partial` before its ending.
+    """
+    files = files or Settings()
+    target = Path(target)
+    folder = target.with_name(f"{target.name}.run")
+    _check_place(target, folder, files)
+    output_format = chunks.find_format(target, files.output_format)
+    if output_format == "lines":
+        raise DataError(f"{target}: lines hold no columns: take csv, jsonl or parquet")
+    if files.overwrite and folder.exists():
+        shutil.rmtree(folder)
+    found = _inspect(source, text_column, folder, files)
+    annotator = Annotator(model, **settings)
+    _check_columns(found, annotator)
+    identity = {
+        "input": pooch.file_hash(found.path),
+        "rows": found.rows,
+        "text_column": text_column,
+        "chunk": files.chunk,
+        "output_format": output_format,
+        "escape_formulas": files.escape_formulas,
+        **annotator.settings,
+    }
+    with runs.opened(folder, "annotate", identity):
+        if "finished" in runs.read(folder) and target.is_file():
+            return target
+        job = _Job(found, target, folder, annotator, files, output_format)
+        job.work()
+    return target
+
+
+def _check_place(target: Path, folder: Path, files: Settings) -> None:
+    if files.chunk < 1:
+        raise DataError(f"chunk is {files.chunk}, expected 1 or more")
+    if files.resume and files.overwrite:
+        raise DataError("resume and overwrite: one of them, not both")
+    if not target.absolute().parent.is_dir():
+        raise DataError(f"{target}: no folder {target.absolute().parent}")
+    if target.is_dir():
+        raise DataError(f"{target}: a folder, expected a file's name")
+    if files.resume or files.overwrite:
+        return
+    if target.exists():
+        raise DataError(f"{target}: there already: overwrite it, or take another name")
+    done = len(list((folder / "parts").glob("*.parquet")))
+    if done:
+        raise DataError(
+            f"{folder}: an unfinished run with {done} finished chunks: resume it, or"
+            " overwrite it to start anew"
+        )
+
+
+def _inspect(source, column: str, folder: Path, files: Settings) -> chunks.Source:
+    """What there is to read; standard input is kept as a file, so it can resume."""
+    given = files.input_format
+    if str(source) == STDIN:
+        kept, given = folder / "input" / "stdin", given or "lines"
+        if not (files.resume and kept.is_file()):
+            try:
+                kept.parent.mkdir(parents=True, exist_ok=True)
+                with runs.replacing(kept) as temporary, temporary.open("wb") as file:
+                    shutil.copyfileobj(sys.stdin.buffer, file)
+            except OSError as error:
+                raise DataError(f"{folder}: cannot write there: {error}") from error
+        source = kept
+    return chunks.inspect(
+        source, column, given, files.encoding, files.delimiter, files.quotes
+    )
+
+
+def _check_columns(found: chunks.Source, annotator: Annotator) -> None:
+    clash = [name for name in (*annotator.columns, "reason") if name in found.columns]
+    if clash:
+        raise DataError(
+            f"{found.path}: already has the columns {', '.join(clash)}: rename them, or"
+            " name fewer tasks"
+        )
+
+
+@dataclass
+class _Job:
+    """One file under way: finished chunks in `folder`/parts."""
+
+    source: chunks.Source
+    target: Path
+    folder: Path
+    annotator: Annotator
+    files: Settings
+    output_format: str
+
+    def work(self) -> None:
+        """Judges the missing chunks, writes the target, and the record of the run."""
+        started = time.perf_counter()
+        self.parts.mkdir(exist_ok=True)
+        try:
+            made = self._judge()
+            self._write(self.target)
+        except KeyboardInterrupt:
+            self._write_partial()
+            raise
+        except OSError as error:
+            raise DataError(
+                f"{self.folder}: cannot write: {error}: finished chunks are kept, make"
+                " room and resume"
+            ) from error
+        seconds = time.perf_counter() - started
+        runs.finish(
+            self.folder,
+            rows_judged=made,
+            seconds=round(seconds, 1),
+            rows_per_second=round(made / seconds, 2),
+            peak_memory_mb=_measure_peak(),
+        )
+        self.partial.unlink(missing_ok=True)
+        shutil.rmtree(self.parts)
+        shutil.rmtree(self.folder / "input", ignore_errors=True)
+
+    @property
+    def parts(self) -> Path:
+        return self.folder / "parts"
+
+    @property
+    def partial(self) -> Path:
+        """Where an interruption leaves the finished rows."""
+        return self.target.with_name(f"{self.target.stem}.partial{self.target.suffix}")
+
+    def _find_part(self, number: int) -> Path:
+        return self.parts / f"{number:08d}.parquet"
+
+    def _judge(self) -> int:
+        """How many rows were judged now, and not before."""
+        made, hidden = 0, not self.files.progress
+        with tqdm(total=self.source.rows, unit="row", disable=hidden) as bar:
+            for number, frame in enumerate(chunks.read(self.source, self.files.chunk)):
+                texts, path = list(frame[self.source.column]), self._find_part(number)
+                if path.is_file():
+                    self.annotator.take_up(texts, self._read_part(path, len(texts)))
+                    bar.update(len(texts))
+                    bar.initial += len(texts)  # no part of the rate
+                    continue
+                judged = self.annotator(texts, bar.update).drop(columns="text")
+                with runs.replacing(path) as temporary:
+                    judged.to_parquet(temporary, index=False)
+                made += len(texts)
+        return made
+
+    def _read_part(self, path: Path, rows: int) -> pd.DataFrame:
+        try:
+            part = pd.read_parquet(path)
+        except (pa.ArrowException, OSError) as error:
+            raise DataError(
+                f"{path}: damaged ({error}): remove it and resume"
+            ) from None
+        if len(part) != rows:
+            raise DataError(
+                f"{path}: {len(part)} rows, expected {rows}: remove it and resume"
+            )
+        return part.astype(self.annotator.columns | {"reason": "str"})
+
+    def _join(self) -> Iterator[pd.DataFrame]:
+        """The source's chunks with their finished parts beside them."""
+        for number, frame in enumerate(chunks.read(self.source, self.files.chunk)):
+            path = self._find_part(number)
+            if not path.is_file():
+                return
+            yield pd.concat([frame, self._read_part(path, len(frame))], axis=1)
+
+    def _write(self, path: Path) -> None:
+        chunks.write(self._join(), path, self.output_format, self.files.escape_formulas)
+
+    def _write_partial(self) -> None:
+        if any(self.parts.iterdir()):
+            self._write(self.partial)
+
+
+def _measure_peak() -> int | None:
+    """The process's largest memory so far, in MB; None on Windows."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # In kB on Linux, in bytes on macOS.
+    return round(peak / (2**20 if sys.platform == "darwin" else 2**10))
