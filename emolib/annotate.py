@@ -4,32 +4,22 @@
 """
 
 import hashlib
-from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from datasets import Dataset
 from tqdm import tqdm
 
 from emolib import DataError, runs
 from emolib.baselines import lexicons
-from emolib.prompts import FORMS, instructions, render
-from emolib.tasks import AAID, Task, get
+from emolib.judges import COLUMNS, LanguageModel, Lexicon
+from emolib.prompts import FORMS
+from emolib.tasks import AAID, get
 
 DEFAULT = "smollm2-135m"
-COLUMNS = {
-    "EI-reg": "{}_intensity",
-    "EI-oc": "{}_class",
-    "V-reg": "valence",
-    "V-oc": "valence_class",
-    "E-c": "has_{}",
-}
-NEAR = 0.1  # a score's confidence: how probable it is that it lies this close
 DIGITS = 4  # decimals of scores and confidences
 _KEPT = 50_000  # distinct texts whose rows are remembered, about 40 MB
-_CHARACTERS = 16  # per token at most, before a text is tokenized at all
 
 
 @dataclass(frozen=True)
@@ -81,9 +71,9 @@ class Annotator:
         self.columns = list_columns(self.tasks)
         self._known: dict[bytes, tuple[np.ndarray, str | None]] = {}
         if model in lexicons.NAMES:
-            self._judge = _Lexicon(model)
+            self._judge = Lexicon(model)
         else:
-            self._judge = _Model(model, self.tasks, self.chosen)
+            self._judge = LanguageModel(model, self.tasks, self.chosen)
 
     @property
     def settings(self) -> dict:
@@ -98,7 +88,7 @@ class Annotator:
     def __call__(
         self, texts: Iterable[str], advance: Callable[[int], object] | None = None
     ) -> pd.DataFrame:
-        """As `annotate`; `advance` is told of every text that is done.
+        """As `annotate`; `advance` is told how many texts' worth of work is done.
 
         Without `advance` there is a progress bar, unless the settings say otherwise.
         """
@@ -122,29 +112,29 @@ class Annotator:
             for key, text in zip(keys, texts, strict=True)
             if key not in self._known
         }
-        advance(sum(key not in new for key in keys))
-        copies = Counter(keys)
-        times = [copies[key] for key in new]
-        found = self._judge_new(
-            list(new.values()), lambda number: advance(times[number])
-        )
+        told = sum(key not in new for key in keys)
+        advance(told)
+
+        def report(share: float) -> None:
+            nonlocal told
+            step = round(share * len(texts)) - told
+            if step > 0:
+                told += step
+                advance(step)
+
+        found = self._judge_new(list(new.values()), report)
+        report(1.0)
         here = dict(zip(new, found, strict=True))
         rows = [here[key] if key in here else self._known[key] for key in keys]
         self._remember(here)
         return self._tabulate(rows)
 
-    def _judge_new(self, texts: list, advance: Callable) -> list:
+    def _judge_new(self, texts: list, report: Callable[[float], None]) -> list:
         """(values in the order of the columns, reason) per text."""
         empty = np.full(len(self.columns), np.nan)
         found = [(empty, _refuse(text)) for text in texts]
         asked = [number for number, (_, reason) in enumerate(found) if not reason]
-        for number, (_, reason) in enumerate(found):
-            if reason:
-                advance(number)
-        judged = self._judge(
-            [_clean(texts[number]) for number in asked],
-            lambda place: advance(asked[place]),
-        )
+        judged = self._judge([_clean(texts[number]) for number in asked], report)
         for number, (values, reason) in zip(asked, judged, strict=True):
             row = np.array([values.get(name, np.nan) for name in self.columns])
             found[number] = (row.round(DIGITS), reason)
@@ -222,112 +212,3 @@ def _clean(text: str) -> str:
 def _hash(text) -> bytes:
     whole = f"{type(text).__name__} {text}".encode("utf-8", "surrogatepass")
     return hashlib.blake2b(whole, digest_size=16).digest()
-
-
-class _Lexicon:
-    """Valence from a lexicon's polarity, which has no confidence."""
-
-    def __init__(self, name: str):
-        self.settings = {"model": name}
-        self._measure = lexicons.load(name)
-
-    def __call__(self, texts: list[str], advance: Callable) -> list:
-        found = []
-        for place, text in enumerate(texts):
-            found.append(({"valence": (self._measure(text) + 1) / 2}, None))
-            advance(place)
-        return found
-
-
-class _Model:
-    """A language model, asked every task about every text under one instruction."""
-
-    def __init__(self, name: str, tasks: tuple[str, ...], chosen: Settings):
-        from emolib import attention, models
-
-        options = {
-            key: value
-            for key, value in asdict(chosen).items()
-            if key in ("quantization", "adapter", "device", "dtype")
-        }
-        self.model, self.tokenizer = models.load(name, **options)
-        self.shared = attention.fits(self.model, self.tokenizer)
-        self.chosen = chosen
-        self.form = chosen.form or self.model.settings["prompt_form"] or "paper"
-        self.asks = [
-            {"task": task, "emotion": emotion, "instruction": instructions(task)[0]}
-            for task in tasks
-            for emotion in get(task).emotions or (None,)
-        ]
-        self.settings = {**self.model.settings, "prompt_form": self.form}
-        self.settings.pop("adapter")  # its weights are named by their hash
-
-    def __call__(self, texts: list[str], advance: Callable) -> list:
-        from emolib import constrained
-
-        kept = [self._shorten(text) for text in texts]
-        rows = [
-            {**ask, **render({**ask, "text": text}, self.form, self.tokenizer)}
-            for text, _ in kept
-            for ask in self.asks
-        ]
-        if not rows:
-            return []
-        questions = constrained.read_questions(Dataset.from_list(rows), self.tokenizer)
-        records: list = [None] * len(questions)
-        left = [len(self.asks)] * len(texts)
-        for batch in constrained.plan(questions, self.chosen.tokens_per_batch):
-            asked = [questions[number] for number in batch]
-            judged = constrained.judge(self.model, self.tokenizer, asked, self.shared)
-            for number, record in zip(batch, judged, strict=True):
-                records[number] = record
-                place = number // len(self.asks)
-                left[place] -= 1
-                if not left[place]:
-                    advance(place)
-        return [
-            self._read(records[place * len(self.asks) :][: len(self.asks)], reason)
-            for place, (_, reason) in enumerate(kept)
-        ]
-
-    def _shorten(self, text: str) -> tuple[str, str | None]:
-        """The part of a text that is read, and the reason to give if it is not all."""
-        most = self.chosen.max_tokens
-        start = text.strip()[: most * _CHARACTERS]
-        ids = self.tokenizer(start, add_special_tokens=False).input_ids
-        if len(ids) > most:
-            cut = self.tokenizer.decode(ids[:most]).rstrip("\ufffd").strip()
-            start = cut or start[:most]
-        if len(start) == len(text.strip()):
-            return text, None
-        return start, f"cut: about {len(start)} of {len(text)} characters were read"
-
-    def _read(self, records: list[dict], reason: str | None):
-        values: dict = {}
-        for ask, record in zip(self.asks, records, strict=True):
-            if not np.isfinite(list(record["probabilities"].values())).all():
-                return {}, "the model's probabilities are not finite numbers"
-            values |= _read_record(get(ask["task"]), ask["emotion"], record)
-        return values, reason
-
-
-def _read_record(task: Task, emotion: str | None, record: dict) -> dict[str, float]:
-    """Column -> value from a record of `constrained.judge`."""
-    pattern, found = COLUMNS[task.name], {}
-    if task.kind == "labels":
-        for label, p in record["probabilities"].items():
-            held = label in record["prediction"]
-            found[pattern.format(label)] = float(held)
-            found[pattern.format(label) + "_confidence"] = p if held else 1 - p
-        return found
-    column = pattern.format(emotion)
-    if task.kind == "ordinal":
-        value, sure = record["prediction"], record["probability"]
-    else:
-        value = record["mean"]
-        sure = sum(
-            p
-            for other, p in record["probabilities"].items()
-            if abs(float(other) - value) <= NEAR
-        )
-    return {column: float(value), f"{column}_confidence": min(1.0, float(sure))}

@@ -1,0 +1,121 @@
+"""Annotated texts become a table to read and Axes to look at."""
+
+from collections.abc import Iterable
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from emolib import DataError
+from emolib.tasks import EMOTIONS, get
+
+MARKERS = dict(zip(EMOTIONS, "^v*o", strict=True))
+_WIDTH = 44  # characters of a text beside a row
+
+
+def summarize(frame: pd.DataFrame) -> pd.DataFrame:
+    """A row per text to read: the four intensities, valence, and emotions as words.
+
+    `frame` as `annotate` gives it, with whatever tasks were judged.
+    """
+    found = {name: frame[f"{name}_intensity"] for name in _find_emotions(frame)}
+    if "valence" in frame:
+        found["valence"] = frame["valence"]
+    labels = [name for name in get("E-c").labels if f"has_{name}" in frame]
+    if labels:
+        held = frame[[f"has_{name}" for name in labels]].fillna(False).to_numpy(bool)
+        words = [", ".join(np.array(labels)[row]) for row in held]
+        found["emotions"] = pd.Series(words, frame.index)
+    return pd.DataFrame({"text": frame["text"], **found})
+
+
+def color(frame: pd.DataFrame):
+    """`summarize`, coloured for a notebook: the darker, the stronger the emotion;
+    valence from red (negative) to blue (positive). A pandas Styler.
+    """
+    table = summarize(frame)
+    emotions = [name for name in EMOTIONS if name in table]
+    styler = table.style.format(precision=2, na_rep="").hide(axis="index")
+    styler = styler.background_gradient("Greens", subset=emotions, vmin=0, vmax=1)
+    if "valence" in table:
+        styler = styler.background_gradient("RdBu", subset=["valence"], vmin=0, vmax=1)
+    return styler.set_properties(subset=["text"], **{"text-align": "left"})
+
+
+def draw_profile(frame: pd.DataFrame) -> Axes:
+    """The four intensities of each text on one line, its valence as a bar beside it.
+
+    The left of two Axes. Texts that were not judged keep an empty line.
+    """
+    emotions = _find_emotions(frame)
+    if not emotions or "valence" not in frame:
+        raise DataError("a profile needs the tasks EI-reg and V-reg")
+    places = np.arange(len(frame))[::-1]
+    figure, (left, right) = plt.subplots(
+        1, 2, figsize=(7, 0.9 + 0.36 * len(frame)), width_ratios=(3, 1), sharey=True
+    )
+    for number, emotion in enumerate(emotions):
+        beside = places + 0.14 * ((len(emotions) - 1) / 2 - number)  # seen where equal
+        style = {"marker": MARKERS[emotion], "linestyle": "none", "label": emotion}
+        left.plot(frame[f"{emotion}_intensity"], beside, **style)
+    left.set(xlim=(-0.02, 1.02), xlabel="intensity", ylim=(-0.6, len(frame) - 0.4))
+    left.set_yticks(places, [_shorten(text) for text in frame["text"]])
+    left.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=4, frameon=False)
+    known = frame["valence"].astype(float).to_numpy()
+    shades = plt.get_cmap("RdBu")(np.nan_to_num(known, nan=0.5))
+    right.barh(places, known - 0.5, left=0.5, height=0.6, color=shades, edgecolor="k")
+    right.axvline(0.5, color="grey", linewidth=1)
+    right.set(xlim=(0, 1), xlabel="valence")
+    figure.tight_layout()
+    return left
+
+
+def draw_timeline(
+    frame: pd.DataFrame, times: Iterable, window: str = "7D", marks: int = 3
+) -> Axes:
+    """Valence of each text over time with its running mean, and the four intensities'.
+
+    The upper of two Axes. `times`: one per text, whatever pandas reads as dates;
+    `window`: of the running mean, centred; `marks` lowest and highest texts are named
+    by their dates. Texts without a valence are left out.
+    """
+    dated = frame.assign(time=pd.to_datetime(pd.Series(list(times), frame.index)))
+    dated = dated.dropna(subset=["valence"]).sort_values("time").set_index("time")
+    figure, (upper, lower) = plt.subplots(
+        2, 1, figsize=(7, 4.6), sharex=True, height_ratios=(3, 2)
+    )
+    shades = {"c": dated["valence"], "cmap": "RdBu", "vmin": 0, "vmax": 1}
+    upper.scatter(dated.index, dated["valence"], 18, edgecolor="grey", **shades)
+    smooth = dated["valence"].rolling(window, center=True).mean()
+    upper.plot(smooth, color="black", label=f"mean over {window}")
+    order = dated["valence"].sort_values().index
+    for time in (*order[:marks], *order[len(order) - marks :]):
+        high = dated["valence"][time] > 0.5
+        upper.annotate(
+            f"{time:%d %b}",
+            (time, dated["valence"][time]),
+            xytext=(0, 6 if high else -12),
+            textcoords="offset points",
+            ha="center",
+            fontsize=7,
+        )
+    upper.set(ylabel="valence", ylim=(-0.08, 1.08), title=f"{len(dated)} texts")
+    upper.legend(loc="lower right")
+    for emotion in _find_emotions(dated):
+        mean = dated[f"{emotion}_intensity"].rolling(window, center=True).mean()
+        lower.plot(mean, label=emotion, marker=MARKERS[emotion], markevery=7)
+    lower.set(ylabel=f"intensity,\nmean over {window}", ylim=(0, 1))
+    lower.legend(ncols=4, loc="upper center")
+    figure.autofmt_xdate()
+    figure.tight_layout()
+    return upper
+
+
+def _find_emotions(frame: pd.DataFrame) -> list[str]:
+    return [name for name in EMOTIONS if f"{name}_intensity" in frame]
+
+
+def _shorten(text) -> str:
+    line = " ".join(str(text).split())
+    return line if len(line) <= _WIDTH else line[: _WIDTH - 1] + "…"

@@ -1,0 +1,200 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from emolib import DataError, aeb, annotate, constrained, models, predict
+from emolib.annotate import Annotator
+from emolib.judges import COLUMNS
+from emolib.prompts import instructions, render
+from emolib.tasks import AAID, EMOTIONS, TASKS
+
+TEXTS = ["I am so happy today!", "Leave me alone.", "They lied to us, again 😡"]
+BROKEN = {
+    "": "empty text",
+    " \n\t": "empty text",
+    None: "no text",
+    np.nan: "no text",
+    pd.NA: "no text",
+    7: "not a text but int",
+    ("a",): "not a text but tuple",
+}
+
+
+@pytest.fixture(scope="module")
+def judge(tiny_model):
+    return Annotator(tiny_model, progress=False)
+
+
+@pytest.fixture(scope="module")
+def frame(judge):
+    return judge(TEXTS)
+
+
+def test_every_task_gives_its_columns_in_the_field_s_ranges(frame):
+    assert frame["text"].tolist() == TEXTS and frame["reason"].isna().all()
+    for emotion in EMOTIONS:
+        assert frame[f"{emotion}_intensity"].between(0, 1).all()
+        assert frame[f"{emotion}_class"].isin(range(4)).all()
+    assert frame["valence"].between(0, 1).all()
+    assert frame["valence_class"].isin(range(-3, 4)).all()
+    assert all(
+        frame[f"has_{label}"].dtype == "boolean" for label in TASKS["E-c"].labels
+    )
+    sure = [name for name in frame if name.endswith("_confidence")]
+    assert len(sure) == 4 + 4 + 1 + 1 + 11
+    assert ((frame[sure] > 0) & (frame[sure] <= 1)).all(axis=None)
+
+
+def test_values_are_those_of_predict(frame, tiny_model, tmp_path):
+    row = {"id": "0", "text": TEXTS[2], "gold": None}
+    asked = aeb.build(["EI-reg", "EI-oc", "V-reg", "V-oc"], data="sample").to_pandas()
+    asked = asked.drop_duplicates(["task", "emotion"]).drop(columns=list(row))
+    records = [each | row for each in asked.to_dict("records")]
+    for each in records:
+        each["emotion"] = None if pd.isna(each["emotion"]) else each["emotion"]
+        each["instruction"] = instructions(each["task"])[0]
+        each["prompt"] = render(each)["prompt"]
+    rows = aeb.Dataset.from_list(records)
+    found = predict.predict(rows, *models.load(tiny_model), tmp_path, progress=False)
+    for _, one in found.iterrows():
+        ours = frame[COLUMNS[one["task"]].format(one["emotion"])][2]
+        score = TASKS[one["task"]].kind == "score"
+        assert ours == pytest.approx(
+            one["mean"] if score else one["prediction"], abs=1e-3
+        )
+
+
+@pytest.mark.parametrize("text", BROKEN, ids=repr)
+def test_what_is_no_text_gets_a_reason_and_no_value(judge, text):
+    found = judge([TEXTS[0], text, TEXTS[1]])
+    assert found["reason"][1] == BROKEN[text]
+    assert found.loc[1, list(judge.columns)].isna().all()
+    assert found.loc[[0, 2], list(judge.columns)].notna().all(axis=None)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Ich bin so müde und traurig",
+        "私はとても嬉しい",
+        "😭" * 50,
+        "half \ud83d a character",
+        "null \x00 byte, </s> <|im_end|> <s>",
+        "‏מימין לשמאל",
+        ".",
+    ],
+)
+def test_odd_text_is_judged(judge, text):
+    found = judge([text])
+    assert found[list(judge.columns)].notna().all(axis=None)
+    assert found["reason"].isna().all() and found["text"][0] == text
+
+
+def test_long_text_is_cut_and_says_so(tiny_model):
+    judge = Annotator(tiny_model, tasks=["V-reg"], max_tokens=20, progress=False)
+    long = "sad and lonely " * 1000
+    found = judge([long, "short"])
+    assert found["reason"][0].startswith("cut: about ")
+    assert found["reason"][0].endswith(f" of {len(long)} characters were read")
+    assert pd.isna(found["reason"][1])
+    assert judge(["sad and lonely " * 900])["valence"][0] == found["valence"][0]
+
+
+def test_equal_texts_are_computed_once(judge, monkeypatch):
+    seen, original = [], constrained.judge
+
+    def count(model, tokenizer, questions, shared):
+        seen.extend(questions)
+        return original(model, tokenizer, questions, shared)
+
+    monkeypatch.setattr(constrained, "judge", count)
+    texts = ["once", "twice", "twice", "", "", "once"]
+    first = judge(texts)
+    assert len(seen) == 2 * 11  # 4 + 4 + 1 + 1 + 1 questions about each
+    assert judge(texts[::-1])[::-1].reset_index(drop=True).equals(first)
+    assert len(seen) == 2 * 11
+
+
+def test_memory_of_texts_is_bounded(tiny_model, monkeypatch):
+    monkeypatch.setattr(annotate, "_KEPT", 3)
+    judge = Annotator("vader", progress=False)
+    texts = [f"text {number}" for number in range(8)]
+    assert judge(texts)["valence"].notna().all()
+    assert len(judge._known) == 3
+
+
+def test_rows_made_before_are_taken_up(tiny_model):
+    first, second = (Annotator(tiny_model, progress=False) for _ in range(2))
+    frame = first(TEXTS)
+    second.take_up(TEXTS, frame)
+    second._judge = lambda texts, report: [] if not texts else None  # none left to ask
+    again = second(TEXTS[::-1])
+    assert again[::-1].reset_index(drop=True).equals(frame)
+
+
+@pytest.mark.parametrize("tasks", [["V-oc"], ["E-c", "EI-reg"], ["EI-oc"]])
+def test_tasks_asked_for_are_all_there_is(judge, tiny_model, tasks):
+    found = annotate.annotate(TEXTS, tiny_model, tasks=tasks, progress=False)
+    wanted = list(annotate.list_columns(t for t in AAID if t in tasks))
+    assert list(found) == ["text", *wanted, "reason"]
+    whole = judge(TEXTS)[wanted]
+    for name in wanted:  # other prompts share the batch: equal to the last digits
+        assert np.allclose(
+            found[name].astype(float), whole[name].astype(float), atol=2e-4
+        )
+
+
+def test_series_keeps_its_index(judge):
+    series = pd.Series(TEXTS, index=["a", "b", "c"], name="body")
+    found = judge(series)
+    assert found.index.tolist() == ["a", "b", "c"]
+    assert found["text"].tolist() == TEXTS
+
+
+def test_no_texts_give_an_empty_frame_of_all_columns(judge):
+    found = judge([])
+    assert list(found) == ["text", *judge.columns, "reason"] and not len(found)
+
+
+def test_progress_adds_up_to_all_texts(judge):
+    steps = []
+    judge([*TEXTS, "", None, *TEXTS, "one that is new"], steps.append)
+    assert sum(steps) == 9 and min(steps) >= 0
+
+
+def test_model_without_finite_numbers_says_so(tiny_model, monkeypatch):
+    judge = Annotator(tiny_model, tasks=["V-reg"], progress=False)
+    for parameter in judge._judge.model.parameters():
+        parameter.data.fill_(float("nan"))
+    found = judge(["a text"])
+    assert found["reason"][0] == "the model's probabilities are not finite numbers"
+    assert found["valence"].isna().all()
+
+
+@pytest.mark.parametrize("name", ["vader", "textblob"])
+def test_lexicon_judges_valence_without_a_model(name):
+    found = annotate.annotate(["I love it", "I hate it", ""], name, progress=False)
+    assert list(found) == ["text", "valence", "valence_confidence", "reason"]
+    assert found["valence"][0] > 0.6 > 0.4 > found["valence"][1]
+    assert found["reason"].tolist()[2] == "empty text"
+
+
+@pytest.mark.parametrize(
+    ("model", "settings", "reason"),
+    [
+        ("vader", {"tasks": ["E-c"]}, "task 'E-c': vader judges V-reg"),
+        ("x", {"tasks": ["SST"]}, "task 'SST': annotate judges EI-reg, EI-oc, V-reg"),
+        ("x", {"form": "verse"}, "form 'verse': expected one of paper, plain, chat"),
+        ("x", {"max_tokens": 0}, "max_tokens is 0"),
+        ("x", {"speed": 9}, "no annotation setting speed"),
+        ("no/such/model", {}, "cannot load model 'no/such/model'"),
+    ],
+)
+def test_bad_setting_is_named(model, settings, reason):
+    with pytest.raises(DataError, match=reason):
+        annotate.annotate(["a"], model, **settings)
+
+
+def test_single_string_is_an_error(judge):
+    with pytest.raises(DataError, match="a single text: give a list"):
+        judge("a single text")
