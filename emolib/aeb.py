@@ -103,9 +103,11 @@ def read_release(path: str | Path) -> Dataset:
             " folder release of EMOLIB_DATA, where the notebooks look)"
         )
     rows = []
-    with Path(path).open(encoding="utf-8") as lines:
+    with Path(path).open("rb") as lines:
         for number, line in enumerate(lines):
             rows.append(_read_released(line, f"{path}:{number + 1}", number))
+    if not rows:
+        raise DataError(f"{path}: empty")
     return Dataset.from_list(rows, features=_FEATURES)
 
 
@@ -118,7 +120,7 @@ def read_responses(path: str | Path, rows: Dataset) -> pd.DataFrame:
     not among the items or stands there twice, and for items without a line.
     """
     found: dict[int, str] = {}
-    with Path(path).open(encoding="utf-8") as lines:
+    with Path(path).open("rb") as lines:
         for number, line in enumerate(lines, start=1):
             row, response = _read_response(line, f"{path}:{number}", len(rows))
             if row in found:
@@ -135,11 +137,11 @@ def read_responses(path: str | Path, rows: Dataset) -> pd.DataFrame:
     return table.astype({"emotion": object}).assign(response=answered)
 
 
-def _read_response(line: str, where: str, items: int) -> tuple[int, str]:
+def _read_response(line: bytes, where: str, items: int) -> tuple[int, str]:
     try:
-        record = json.loads(line)
+        record = json.loads(line.decode("utf-8"))
         row, response = record["row"], record["response"]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise DataError(
             f"{where}: expected JSON with row and response ({error!r})"
         ) from None
@@ -151,14 +153,17 @@ def _read_response(line: str, where: str, items: int) -> tuple[int, str]:
     return row, "" if empty else str(response)
 
 
-def _read_released(line: str, where: str, number: int) -> dict:
+def _read_released(line: bytes, where: str, number: int) -> dict:
     try:
-        record = json.loads(line)
+        record = json.loads(line.decode("utf-8"))
         task, prompt, gold = record["task"], record["prompt"], record["gold"]
-    except (ValueError, KeyError, TypeError) as error:
+        f"{task}{prompt}{gold}".encode()  # halves of characters are no text
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise DataError(
             f"{where}: expected JSON with task, prompt and gold ({error!r})"
         ) from None
+    if not isinstance(task, str) or task not in TASKS:
+        raise DataError(f"{where}: no task {task!r:.60}")
     parts = _RELEASED.fullmatch(str(prompt))
     if not parts:
         raise DataError(f"{where}: not a prompt as released: {str(prompt)[:60]!r}")

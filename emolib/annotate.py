@@ -6,6 +6,7 @@
 import hashlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import pandas as pd
@@ -17,7 +18,7 @@ from emolib.judges import COLUMNS, LanguageModel, Lexicon
 from emolib.prompts import FORMS
 from emolib.tasks import AAID, get
 
-DEFAULT = "smollm2-135m"
+DEFAULT = "emo-smollm2-135m"
 DIGITS = 4  # decimals of scores and confidences
 _KEPT = 50_000  # distinct texts whose rows are remembered, about 40 MB
 
@@ -151,7 +152,8 @@ class Annotator:
 
     def _remember(self, new: dict) -> None:
         self._known |= new
-        for key in list(self._known)[: max(0, len(self._known) - _KEPT)]:
+        over = max(0, len(self._known) - _KEPT)
+        for key in list(islice(self._known, over)):
             del self._known[key]
 
     def _tabulate(self, rows: list) -> pd.DataFrame:

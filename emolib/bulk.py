@@ -67,25 +67,18 @@ def annotate_file(
     output_format = chunks.find_format(target, files.output_format)
     if output_format == "lines":
         raise DataError(f"{target}: lines hold no columns: take csv, jsonl or parquet")
-    if files.overwrite and folder.exists():
-        shutil.rmtree(folder)
-    found = _inspect(source, text_column, folder, files)
+    if str(source) != STDIN:  # a file that cannot be read leaves no folder behind
+        found = _inspect(source, text_column, files)
     annotator = Annotator(model, **settings)
-    _check_columns(found, annotator)
-    identity = {
-        "input": pooch.file_hash(found.path),
-        "rows": found.rows,
-        "text_column": text_column,
-        "chunk": files.chunk,
-        "output_format": output_format,
-        "escape_formulas": files.escape_formulas,
-        **annotator.settings,
-    }
-    with runs.opened(folder, "annotate", identity):
-        if "finished" in runs.read(folder) and target.is_file():
-            return target
+    with runs.locked(folder, empty=files.overwrite):
+        if str(source) == STDIN:
+            found = _inspect(_keep_input(folder, files), text_column, files, "lines")
+        _check_columns(found, annotator)
         job = _Job(found, target, folder, annotator, files, output_format)
-        job.work()
+        runs.match(folder, "annotate", job.identity)
+        if "finished" not in runs.read(folder) or not target.is_file():
+            job.work()
+        job.clear()
     return target
 
 
@@ -98,11 +91,11 @@ def _check_place(target: Path, folder: Path, files: Settings) -> None:
         raise DataError(f"{target}: no folder {target.absolute().parent}")
     if target.is_dir():
         raise DataError(f"{target}: a folder, expected a file's name")
-    if files.resume or files.overwrite:
+    if files.overwrite or (files.resume and _has_record(folder)):
         return
     if target.exists():
         raise DataError(f"{target}: there already: overwrite it, or take another name")
-    done = len(list((folder / "parts").glob("*.parquet")))
+    done = len(list((folder / "parts").glob("[0-9]*.parquet")))
     if done:
         raise DataError(
             f"{folder}: an unfinished run with {done} finished chunks: resume it, or"
@@ -110,19 +103,29 @@ def _check_place(target: Path, folder: Path, files: Settings) -> None:
         )
 
 
-def _inspect(source, column: str, folder: Path, files: Settings) -> chunks.Source:
-    """What there is to read; standard input is kept as a file, so it can resume."""
-    given = files.input_format
-    if str(source) == STDIN:
-        kept, given = folder / "input" / "stdin", given or "lines"
-        if not (files.resume and kept.is_file()):
-            try:
-                kept.parent.mkdir(parents=True, exist_ok=True)
-                with runs.replacing(kept) as temporary, temporary.open("wb") as file:
-                    shutil.copyfileobj(sys.stdin.buffer, file)
-            except OSError as error:
-                raise DataError(f"{folder}: cannot write there: {error}") from error
-        source = kept
+def _has_record(folder: Path) -> bool:
+    """Whether there is anything to resume; else a target there is somebody else's."""
+    return (folder / "run.json").is_file()
+
+
+def _keep_input(folder: Path, files: Settings) -> Path:
+    """Standard input as a file, so that a run can resume."""
+    kept = folder / "input" / "stdin"
+    # Without a record the input that is there was refused: what comes now is mended.
+    going_on = files.resume and kept.is_file() and _has_record(folder)
+    if going_on and "finished" not in runs.read(folder):
+        return kept
+    try:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        with runs.replacing(kept) as temporary, temporary.open("wb") as file:
+            shutil.copyfileobj(sys.stdin.buffer, file)
+    except OSError as error:
+        raise DataError(f"{folder}: cannot write there: {error}") from error
+    return kept
+
+
+def _inspect(source, column: str, files: Settings, default=None) -> chunks.Source:
+    given = files.input_format or default
     return chunks.inspect(
         source, column, given, files.encoding, files.delimiter, files.quotes
     )
@@ -148,13 +151,34 @@ class _Job:
     files: Settings
     output_format: str
 
+    @property
+    def identity(self) -> dict:
+        """All that decides the target's bytes."""
+        return {
+            "input": pooch.file_hash(self.source.path),
+            "rows": self.source.rows,
+            "text_column": self.source.column,
+            "chunk": self.files.chunk,
+            "output_format": self.output_format,
+            "escape_formulas": self.files.escape_formulas,
+            **self.annotator.settings,
+        }
+
     def work(self) -> None:
         """Judges the missing chunks, writes the target, and the record of the run."""
         started = time.perf_counter()
-        self.parts.mkdir(exist_ok=True)
         try:
+            self.parts.mkdir(exist_ok=True)
             made = self._judge()
             self._write(self.target)
+            seconds = time.perf_counter() - started
+            runs.finish(
+                self.folder,
+                rows_judged=made,
+                seconds=round(seconds, 1),
+                rows_per_second=round(made / seconds, 2),
+                peak_memory_mb=_measure_peak(),
+            )
         except KeyboardInterrupt:
             self._write_partial()
             raise
@@ -163,16 +187,11 @@ class _Job:
                 f"{self.folder}: cannot write: {error}: finished chunks are kept, make"
                 " room and resume"
             ) from error
-        seconds = time.perf_counter() - started
-        runs.finish(
-            self.folder,
-            rows_judged=made,
-            seconds=round(seconds, 1),
-            rows_per_second=round(made / seconds, 2),
-            peak_memory_mb=_measure_peak(),
-        )
+
+    def clear(self) -> None:
+        """Removes what only an unfinished run needs."""
         self.partial.unlink(missing_ok=True)
-        shutil.rmtree(self.parts)
+        shutil.rmtree(self.parts, ignore_errors=True)
         shutil.rmtree(self.folder / "input", ignore_errors=True)
 
     @property
@@ -196,7 +215,8 @@ class _Job:
                 if path.is_file():
                     self.annotator.take_up(texts, self._read_part(path, len(texts)))
                     bar.update(len(texts))
-                    bar.initial += len(texts)  # no part of the rate
+                    if not hidden:  # a hidden bar has no such number
+                        bar.initial += len(texts)  # no part of the rate
                     continue
                 judged = self.annotator(texts, bar.update).drop(columns="text")
                 with runs.replacing(path) as temporary:
@@ -215,7 +235,14 @@ class _Job:
             raise DataError(
                 f"{path}: {len(part)} rows, expected {rows}: remove it and resume"
             )
-        return part.astype(self.annotator.columns | {"reason": "str"})
+        types = self.annotator.columns | {"reason": "str"}
+        try:
+            if list(part.columns) == list(types):
+                return part.astype(types)
+            found = ", ".join(map(str, part.columns))
+        except (TypeError, ValueError) as error:
+            found = f"other values ({error})"
+        raise DataError(f"{path}: holds {found}: remove it and resume")
 
     def _join(self) -> Iterator[pd.DataFrame]:
         """The source's chunks with their finished parts beside them."""
@@ -226,10 +253,15 @@ class _Job:
             yield pd.concat([frame, self._read_part(path, len(frame))], axis=1)
 
     def _write(self, path: Path) -> None:
-        chunks.write(self._join(), path, self.output_format, self.files.escape_formulas)
+        # In the folder first: what a kill leaves there, the next call removes.
+        whole = self.folder / "target"
+        chunks.write(
+            self._join(), whole, self.output_format, self.files.escape_formulas
+        )
+        whole.replace(path)
 
     def _write_partial(self) -> None:
-        if any(self.parts.iterdir()):
+        if self._find_part(0).is_file():
             self._write(self.partial)
 
 

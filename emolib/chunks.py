@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from emolib import DataError, runs
 
 FORMATS = ("csv", "tsv", "jsonl", "parquet", "lines")
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet runs what begins so
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")  # a spreadsheet runs what begins so
 
 
 @dataclass(frozen=True)
@@ -70,43 +70,57 @@ def inspect(
         raise DataError(f"{path}: no such file")
     format = find_format(path, format)
     delimiter = delimiter or ("\t" if format == "tsv" else ",")
+    if len(delimiter) != 1 or delimiter in '"\r\n':
+        raise DataError(f"delimiter {delimiter!r}: expected one character")
     if encoding.lower().replace("_", "-") in ("utf-8", "utf8"):
         encoding = "utf-8-sig"  # as spreadsheets write it; without its mark the same
     source = Source(path, column, format, encoding, delimiter, quotes)
-    if format == "parquet":
-        found = _inspect_parquet(source)
-    elif format == "jsonl":
+    rows, columns = _scan(source)
+    found = replace(source, rows=rows, columns=columns)
+    _check_columns(found)
+    return found
+
+
+def _scan(source: Source) -> tuple[int, tuple[str, ...]]:
+    """How many rows there are, and the columns' names."""
+    if source.format == "parquet":
+        return _scan_parquet(source)
+    if source.format == "jsonl":
         names: dict[str, None] = {}
         count = 0
         for record in _read_json(source):
             names |= dict.fromkeys(record)
             count += 1
-        found = replace(source, rows=count, columns=tuple(names))
-    elif format == "lines":
-        found = replace(source, rows=sum(1 for _ in _read_lines(source)))
-        found = replace(found, columns=(column,))
-    else:
-        cells = _read_cells(source)
-        header = next(cells)
-        found = replace(source, rows=sum(1 for _ in cells), columns=tuple(header))
-    if column not in found.columns:
-        hint = ""
-        if len(found.columns) == 1 and format in ("csv", "tsv"):
-            hint = " (or the delimiter is another)"
-        raise DataError(
-            f"{path}: no column {column!r}: there are"
-            f" {', '.join(found.columns) or 'none'}{hint}"
-        )
-    return found
+        return count, tuple(names)
+    if source.format == "lines":
+        return sum(1 for _ in _read_lines(source)), (source.column,)
+    cells = _read_cells(source)
+    header = next(cells)
+    return sum(1 for _ in cells), tuple(header)
+
+
+def _check_columns(found: Source) -> None:
+    path, names, column = found.path, found.columns, found.column
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise DataError(f"{path}: two columns are called {twice[0]!r}")
+    for name in names:
+        if name != _mend(name):  # only JSON can spell such a thing
+            raise DataError(f"{path}: the column name {name!r} holds half a character")
+    if column not in names:
+        delimited = len(names) == 1 and found.format in ("csv", "tsv")
+        hint = " (or the delimiter is another)" if delimited else ""
+        there = ", ".join(names) or "none"
+        raise DataError(f"{path}: no column {column!r}: there are {there}{hint}")
 
 
 def read(source: Source, size: int) -> Iterator[pd.DataFrame]:
     """The file's rows in order, `size` at a time; an empty frame if there are none."""
-    if not source.rows:
-        yield pd.DataFrame(columns=list(source.columns), dtype="str")
-        return
     if source.format == "parquet":
         yield from _read_parquet(source, size)
+        return
+    if not source.rows:
+        yield pd.DataFrame(columns=list(source.columns), dtype="str")
         return
     if source.format == "jsonl":
         rows, kind = _read_json(source), object
@@ -120,13 +134,13 @@ def read(source: Source, size: int) -> Iterator[pd.DataFrame]:
 
 def _read_text(source: Source) -> Iterator[str]:
     """Lines with their ends, whatever they are; DataError where they are no text."""
+    number = 0
     try:
         with source.path.open(encoding=source.encoding, newline="") as file:
-            number = 0
             for line in file:
                 number += 1
                 yield line
-    except (UnicodeError, LookupError) as error:
+    except (ValueError, LookupError) as error:  # no such encoding, or another one
         raise DataError(
             f"{source.path}: after line {number}: not {source.encoding} ({error}): name"
             " the file's encoding, for example latin-1"
@@ -142,27 +156,22 @@ def _read_cells(source: Source) -> Iterator[list[str]]:
     )
     header = None
     while True:
+        where = f"{source.path}:{rows.line_num + 1}"  # where the row begins
         try:
             row = next(rows)
         except StopIteration:
             break
         except csv.Error as error:
             raise DataError(
-                f"{source.path}:{rows.line_num}: {error} (where quotation marks are"
+                f"{where}: {error} (where quotation marks are"
                 " ordinary characters, say so: quotes=False)"
             ) from None
         if not row:
             continue
         if header is None:
             header = row
-            twice = sorted({name for name in row if row.count(name) > 1})
-            if twice:
-                raise DataError(f"{source.path}: two columns are called {twice[0]!r}")
         if len(row) != len(header):
-            raise DataError(
-                f"{source.path}:{rows.line_num}: {len(row)} cells, the header has"
-                f" {len(header)}"
-            )
+            raise DataError(f"{where}: {len(row)} cells, the header has {len(header)}")
         yield row
     if header is None:
         raise DataError(f"{source.path}: empty, without even a header")
@@ -185,29 +194,38 @@ def _read_json(source: Source) -> Iterator[dict]:
         yield record
 
 
-def _inspect_parquet(source: Source) -> Source:
+def _scan_parquet(source: Source) -> tuple[int, tuple[str, ...]]:
     try:
         with pq.ParquetFile(source.path) as file:
-            schema, rows = file.schema_arrow, file.metadata.num_rows
-    except (pa.ArrowException, OSError) as error:
+            schema, rows = file.schema_arrow, 0
+            for batch in file.iter_batches():
+                batch.validate(full=True)  # texts are UTF-8, for one
+                rows += len(batch)
+    except (pa.ArrowException, OSError, ValueError) as error:
         raise DataError(f"{source.path}: not readable Parquet ({error})") from None
-    if source.column in schema.names:
-        kind = schema.field(source.column).type
+    for field in schema:
+        kind = field.type
         kind = kind.value_type if pa.types.is_dictionary(kind) else kind
         texts = (pa.types.is_string, pa.types.is_large_string, pa.types.is_null)
-        if not any(is_text(kind) for is_text in (*texts, pa.types.is_string_view)):
+        if field.name == source.column and not any(
+            is_text(kind) for is_text in (*texts, pa.types.is_string_view)
+        ):
             raise DataError(
                 f"{source.path}: column {source.column!r} holds {kind}, not texts"
             )
-    return replace(source, rows=rows, columns=tuple(schema.names))
+    return rows, tuple(schema.names)
 
 
 def _read_parquet(source: Source, size: int) -> Iterator[pd.DataFrame]:
+    # What pandas noted down would turn columns into an index.
+    options = {"types_mapper": pd.ArrowDtype, "ignore_metadata": True}
     try:
         with pq.ParquetFile(source.path) as file:
+            if not source.rows:
+                yield file.schema_arrow.empty_table().to_pandas(**options)
             for batch in file.iter_batches(batch_size=size):
-                yield batch.to_pandas(types_mapper=pd.ArrowDtype)
-    except (pa.ArrowException, OSError) as error:
+                yield batch.to_pandas(**options)
+    except (pa.ArrowException, OSError, ValueError) as error:
         raise DataError(f"{source.path}: not readable Parquet ({error})") from None
 
 
@@ -216,9 +234,10 @@ def write(
 ) -> None:
     """Frames of the same columns as one file, whole or not at all.
 
-    What CSV, TSV and Parquet have no type for (JSONL's mixed values) stands there as
-    JSON. `escape`: in CSV and TSV an apostrophe stands before what a spreadsheet would
-    run as a formula; off, because "@name" and "-5" are common and meant.
+    What CSV, TSV and Parquet have no type for (JSONL's mixed values, lists in a CSV)
+    stands there as JSON. `escape`: in CSV and TSV an apostrophe stands before what a
+    spreadsheet would run as a formula, in names of columns, too; off, because "@name"
+    and "-5" are common and meant.
     """
     with runs.replacing(path) as temporary:
         if format == "parquet":
@@ -231,23 +250,38 @@ def write(
             for number, frame in enumerate(frames):
                 if format == "jsonl":
                     file.writelines(_write_json(frame))
-                    continue
-                frame = _spell(frame)
-                frame = _escape(frame) if escape else frame
-                frame.to_csv(
-                    file,
-                    sep="\t" if format == "tsv" else ",",
-                    header=not number,
-                    index=False,
-                    lineterminator="\n",
-                )
+                else:
+                    _write_cells(_spell(frame), file, format, escape, not number)
+
+
+def _write_cells(
+    frame: pd.DataFrame, file, format: str, escape: bool, header: bool
+) -> None:
+    texts = [name for name in frame if frame[name].dtype == "str"]
+    # Python 3.11 quotes no lone \r, where readers would break the line.
+    returns = any("\r" in name for name in frame) or any(
+        frame[name].str.contains("\r", regex=False, na=False).any() for name in texts
+    )
+    if escape:
+        for name in texts:
+            risky = frame[name].str.startswith(_FORMULA, na=False)
+            frame[name] = frame[name].where(~risky, "'" + frame[name])
+        frame.columns = ["'" * n.startswith(_FORMULA) + n for n in frame]
+    frame.to_csv(
+        file,
+        sep="\t" if format == "tsv" else ",",
+        header=header,
+        index=False,
+        lineterminator="\n",
+        quoting=csv.QUOTE_ALL if returns else csv.QUOTE_MINIMAL,
+    )
 
 
 def _write_parquet(frames: Iterable[pd.DataFrame], path: Path) -> None:
     writer = None
     try:
         for frame in frames:
-            frame = _spell(frame)
+            frame = _spell(frame, keep=pd.ArrowDtype)
             schema = writer.schema if writer else None
             table = pa.Table.from_pandas(frame, schema, preserve_index=False)
             if writer is None:
@@ -260,34 +294,39 @@ def _write_parquet(frames: Iterable[pd.DataFrame], path: Path) -> None:
 
 
 def _write_json(frame: pd.DataFrame) -> Iterator[str]:
-    for record in frame.astype(object).to_dict("records"):
-        plain = {
-            key: None if pd.api.types.is_scalar(value) and pd.isna(value) else value
-            for key, value in record.items()
-        }
-        yield json.dumps(plain, ensure_ascii=False, default=str) + "\n"
+    columns = [frame[name].tolist() for name in frame]
+    for values in zip(*columns, strict=True):
+        plain = [None if _is_missing(value) else value for value in values]
+        record = dict(zip(frame, plain, strict=True))
+        yield json.dumps(record, ensure_ascii=False, default=str) + "\n"
 
 
-def _spell(frame: pd.DataFrame) -> pd.DataFrame:
-    """Columns of mixed values as strings: texts as they are, the rest as JSON."""
-    mixed = frame.select_dtypes(object, exclude=["str", "string"])
-    spelled = {name: frame[name].map(_spell_value).astype("str") for name in mixed}
-    return frame.assign(**spelled)
+def _spell(frame: pd.DataFrame, keep: type | tuple = ()) -> pd.DataFrame:
+    """Numbers, dates and the types to keep as they are; anything else as strings."""
+    spelled = {}
+    for name, column in frame.reset_index(drop=True).items():
+        plain = column.dtype.kind in "biufmM" or column.dtype == "str"
+        if not plain and not isinstance(column.dtype, keep):
+            values = [_spell_value(value) for value in column.tolist()]
+            column = pd.Series(values, dtype="str")
+        spelled[name] = column
+    return pd.DataFrame(spelled)
 
 
 def _spell_value(value) -> str | None:
-    if isinstance(value, str):
-        return value.encode("utf-8", "replace").decode("utf-8")
-    missing = pd.api.types.is_scalar(value) and pd.isna(value)
-    return None if missing else json.dumps(value, ensure_ascii=False, default=str)
+    """A text as it is, what JSON has as JSON, anything else as Python writes it."""
+    if _is_missing(value):
+        return None
+    if isinstance(value, dict | list | bool | int | float):
+        value = json.dumps(value, ensure_ascii=False, default=str)
+        return value.encode("utf-8", "backslashreplace").decode("utf-8")
+    return _mend(str(value))
 
 
-def _escape(frame: pd.DataFrame) -> pd.DataFrame:
-    texts = frame.select_dtypes(["str", "string"])
-    risky = {
-        name: texts[name].where(
-            ~texts[name].str.startswith(_FORMULA, na=False), "'" + texts[name]
-        )
-        for name in texts
-    }
-    return frame.assign(**risky)
+def _is_missing(value) -> bool:
+    return pd.api.types.is_scalar(value) and pd.isna(value)
+
+
+def _mend(text: str) -> str:
+    """A text that can be written as UTF-8; halves of a character become "?"."""
+    return text.encode("utf-8", "replace").decode("utf-8")

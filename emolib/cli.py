@@ -173,10 +173,10 @@ def annotate(
         typer.echo(f"emolib annotate: {error}", err=True)
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
-        typer.echo(
-            "\nStopped, finished rows kept: the same command with --resume goes on.",
-            err=True,
-        )
+        kept = "finished rows kept: the same command with --resume goes on"
+        if target == "-":
+            kept = "nothing kept: that takes a file as OUTPUT"
+        typer.echo(f"\nStopped, {kept}.", err=True)
         raise typer.Exit(_INTERRUPTED) from None
 
 

@@ -11,12 +11,15 @@ import argparse
 import ast
 import json
 import os
+import posixpath
+import reprlib
 from pathlib import Path
 
 import yaml
 
 from emolib import DataError, runs
 
+_WRITTEN = ("out", "figures", "name")  # parameters that say where things are written
 _TYPES = {"int": int, "float": float | int, "str": str, "bool": bool}
 
 
@@ -117,10 +120,10 @@ def refresh(only: list[str] | None = None) -> None:
 def _read_run(file: Path) -> dict:
     try:
         given = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, IsADirectoryError):
         others = ", ".join(sorted(p.stem for p in file.parent.glob("*.yaml")))
         raise DataError(f"{file}: no such run file (there are: {others})") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise DataError(f"{file}: not readable YAML: {error}") from None
     if not isinstance(given, dict):
         raise DataError(f"{file}: expected lines of the form parameter: value")
@@ -148,8 +151,22 @@ def _validate(given: dict, known: dict[str, str], where: str) -> None:
         ):
             hint = " (YAML wants a dot in it: 2.0e-4)" if kind == "float" else ""
             raise DataError(
-                f"{where}: parameter {name} is {value!r}, expected {kind}{hint}"
+                f"{where}: parameter {name} is {reprlib.repr(value):.200}, expected"
+                f" {kind}{hint}"
             )
+        if name in _WRITTEN:
+            _check_place(name, value, where)
+
+
+def _check_place(name: str, value: str, where: str) -> None:
+    """A run file writes where it says, and a relative place lies in the checkout."""
+    plain = value.replace("\\", "/")
+    if name == "name" and "/" in plain:
+        raise DataError(f"{where}: parameter name is {value!r}, expected no / or \\")
+    if posixpath.normpath(plain).split("/")[0] == "..":
+        raise DataError(
+            f"{where}: parameter {name} is {value!r}, which leads out of the checkout"
+        )
 
 
 def _evaluate(node: ast.expr):

@@ -7,11 +7,16 @@ and does well with small batches (16 here).
 """
 
 import json
+import shutil
+import traceback
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import pandas as pd
+import torch
 from datasets import Dataset
+from safetensors import SafetensorError
 from transformers import TrainerState
 from transformers.trainer_utils import get_last_checkpoint
 
@@ -109,28 +114,50 @@ def _attempt(train, validation, name: str, folder: Path, chosen: Settings, size:
     if not len(train) or not len(validation):
         raise DataError(f"no row is as short as max_length={chosen.max_length} tokens")
     chosen = replace(chosen, micro_batch_size=size)
-    trainer = make_trainer(model, tokenizer, train, validation, folder, chosen)
-    train_on(trainer, folder)
-    _save(trainer, tokenizer, name, folder)
-    runs.finish(
-        folder,
-        weights=model.settings["weights"],
-        micro_batch_size=size,
-        rows_left_out={"train": cut, "validation": cut_too},
-        steps=trainer.state.global_step,
-        best_step=trainer.state.best_global_step,
-        best_eval_loss=trainer.state.best_metric,
-    )
+    with _explaining(folder):
+        trainer = make_trainer(model, tokenizer, train, validation, folder, chosen)
+        train_on(trainer, folder)
+        _save(trainer, tokenizer, name, folder)
+        runs.finish(
+            folder,
+            weights=model.settings["weights"],
+            micro_batch_size=size,
+            rows_left_out={"train": cut, "validation": cut_too},
+            steps=trainer.state.global_step,
+            best_step=trainer.state.best_global_step,
+            best_eval_loss=trainer.state.best_metric,
+        )
+
+
+@contextmanager
+def _explaining(folder: Path):
+    """DataError where writing fails; torch and safetensors have their own errors."""
+    try:
+        yield
+    except (OSError, SafetensorError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and not _is_saving(error):
+            raise
+        raise DataError(
+            f"{folder}: cannot write: {error}: whole checkpoints are kept, make room"
+            " and call again"
+        ) from error
+
+
+def _is_saving(error: Exception) -> bool:
+    """Whether torch.save raised it, which words a full disk in many ways."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return any(frame.f_code is torch.save.__code__ for frame in frames)
 
 
 def train_on(trainer, folder: Path) -> None:
     """Trains from the last checkpoint on, and ends with the best weights loaded."""
     last = _find_checkpoint(folder / "checkpoints")
-    if last and (folder / "checkpoints" / "ended").exists():  # killed before saving
-        trainer.state = TrainerState.load_from_json(f"{last}/trainer_state.json")
-        trainer._load_best_model()
-        return
     if last:
+        state = TrainerState.load_from_json(f"{last}/trainer_state.json")
+        if state.stateful_callbacks["TrainerControl"]["args"]["should_training_stop"]:
+            trainer.state = state  # killed before saving
+            trainer._load_best_model()
+            return
         print(f"Going on from {last}.")
     trainer.train(resume_from_checkpoint=last)
 
@@ -142,7 +169,7 @@ def _find_checkpoint(folder: Path) -> str | None:
             json.loads((Path(last) / "trainer_state.json").read_text(encoding="utf-8"))
             return last
         except (OSError, ValueError):
-            Path(last).rename(folder / f"broken-{Path(last).name}")
+            shutil.rmtree(last)
     return None
 
 

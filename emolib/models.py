@@ -13,13 +13,14 @@ from pathlib import Path
 
 import pooch
 import torch
-from safetensors import SafetensorError
 from transformers import (
+    AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
     BitsAndBytesConfig,
     GgufConfig,
 )
+from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, cached_file
 from transformers.utils.logging import disable_progress_bar
 
 from emolib import DataError, runs
@@ -31,7 +32,10 @@ warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*deprecat
 disable_progress_bar()  # one bar per load; a run's own bars stay
 
 ALIASES = {"smollm2-135m": "HuggingFaceTB/SmolLM2-135M-Instruct"}
+# Fine-tuning runs that come with emolib: name -> folder (record and adapter alone).
+BUNDLED = {"emo-smollm2-135m": Path(__file__).parent / "adapters" / "emo-smollm2-135m"}
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # from malloc.h
+MOST_LAYERS = 1000  # far more than any model has; a file may lie
 QUANTIZATIONS = (None, "nf4", "int8")
 DTYPES = {
     "float32": torch.float32,
@@ -84,7 +88,8 @@ def load(
     """Model in evaluation mode and tokenizer, padding on the left.
 
     `name`: a Hub id, a model folder, a .gguf file, an alias from ALIASES, a finished
-    fine-tuning run or another adapter folder (loaded onto its own base).
+    fine-tuning run or another adapter folder (loaded onto its own base), or one that
+    comes with emolib (BUNDLED).
     `quantization`: None, "nf4" (4 bits, double quantization) or "int8".
     The model's `settings` attribute says how it was loaded, for a run's provenance.
 
@@ -188,6 +193,7 @@ def hash_weights(source: str | Path) -> str | None:
 
 def _split_adapter(name: str | Path, adapter: str | Path | None):
     """Base model and adapter folder; a run folder stands for the adapter inside it."""
+    name, adapter = (BUNDLED.get(str(each), each) for each in (name, adapter))
     if adapter is None and _find_adapter(name):
         name, adapter = None, name
     if adapter is None:
@@ -212,8 +218,11 @@ def _read_base(adapter: Path) -> str:
     """The run's own base model, which may be a GGUF file, else what PEFT wrote."""
     if (adapter.parent / "run.json").is_file():
         return runs.read(adapter.parent)["settings"]["model"]
-    config = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
-    return config["base_model_name_or_path"]
+    path = adapter / "adapter_config.json"
+    try:
+        return json.loads(path.read_bytes())["base_model_name_or_path"]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise DataError(f"{path}: names no base model ({error!r})") from None
 
 
 def _read_form(adapter: Path | None) -> str | None:
@@ -228,7 +237,7 @@ def load_tokenizer(name: str | Path):
     source = resolve(name)
     try:
         tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
-    except (OSError, ValueError) as error:
+    except Exception as error:  # the readers' own errors are of every kind
         raise _explain(source, error) from error
     tokenizer.padding_side = "left"
     if tokenizer.pad_token is None:
@@ -238,11 +247,43 @@ def load_tokenizer(name: str | Path):
 
 def _load_weights(source: str, **options):
     try:
-        return AutoModelForCausalLM.from_pretrained(
-            source, trust_remote_code=False, **options
-        )
-    except (OSError, ValueError, SafetensorError) as error:
+        return _read_weights(source, **options)
+    except Exception as error:  # of every kind, see above
         raise _explain(source, error) from error
+
+
+def _read_weights(source: str | Path, gguf_file: str | None = None, **options):
+    """The model; ValueError where transformers would hang or make up weights."""
+    where = {"trust_remote_code": False}
+    if gguf_file:
+        where["gguf_file"] = gguf_file
+    layers = getattr(
+        AutoConfig.from_pretrained(source, **where), "num_hidden_layers", None
+    )
+    if layers and layers > MOST_LAYERS:
+        raise ValueError(f"{layers} layers, expected at most {MOST_LAYERS}")
+    _check_shards(source)
+    model, found = AutoModelForCausalLM.from_pretrained(
+        source, output_loading_info=True, **where, **options
+    )
+    if missing := sorted(found["missing_keys"]):
+        raise ValueError(f"no weights for {len(missing)} tensors such as {missing[0]}")
+    return model
+
+
+def _check_shards(source: str | Path) -> None:
+    """ValueError where an index of safetensors names a pickle: it would be read."""
+    index = cached_file(
+        str(source),
+        SAFE_WEIGHTS_INDEX_NAME,
+        _raise_exceptions_for_missing_entries=False,
+        _raise_exceptions_for_connection_errors=False,
+    )
+    if not index:
+        return
+    for shard in set(json.loads(Path(index).read_bytes())["weight_map"].values()):
+        if not shard.endswith(".safetensors"):
+            raise ValueError(f"{shard} in its index is not safetensors")
 
 
 def _load_adapter(model, folder: Path):
@@ -252,14 +293,21 @@ def _load_adapter(model, folder: Path):
         raise DataError(
             f"{folder}: no adapter_model.safetensors (pickles are not read)"
         )
-    return PeftModel.from_pretrained(model, folder)
+    try:
+        with warnings.catch_warnings():
+            # Else a layer without its weights is left as if it had not been trained.
+            warnings.filterwarnings("error", message="Found missing adapter keys")
+            return PeftModel.from_pretrained(model, folder)
+    except Exception as error:  # of every kind, too
+        raise _explain(str(folder), error) from error
 
 
 def _explain(source: str, error: Exception) -> DataError:
     first = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
     return DataError(
         f"cannot load model {source!r}: {first} (a model is a Hub id, a folder with"
-        f" safetensors, a .gguf file, an adapter folder or {', '.join(ALIASES)})"
+        f" safetensors, a .gguf file, an adapter folder or"
+        f" {', '.join((*ALIASES, *BUNDLED))})"
     )
 
 
@@ -281,7 +329,7 @@ def _convert(path: Path) -> str:
 
 
 def _convert_into(path: Path, folder: Path) -> None:
-    model = AutoModelForCausalLM.from_pretrained(
+    model = _read_weights(
         path.parent,
         gguf_file=path.name,
         # Explicit, because what happens otherwise depends on installed packages.

@@ -6,6 +6,7 @@ may end in a response that nobody can read.
 """
 
 import json
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -93,7 +94,13 @@ def predict(
     with runs.opened(run, "predict", identity) as folder:
         if "finished" not in runs.read(folder):
             work = _constrain if chosen.method == "constrained" else _write
-            runs.finish(folder, **work(rows, model, tokenizer, folder, chosen))
+            try:
+                runs.finish(folder, **work(rows, model, tokenizer, folder, chosen))
+            except OSError as error:
+                raise DataError(
+                    f"{folder}: cannot write: {error}: finished batches are kept, make"
+                    " room and call again"
+                ) from error
         return read(folder)
 
 
@@ -102,8 +109,7 @@ def read(run: str | Path) -> pd.DataFrame:
     path = Path(run) / "responses.jsonl"
     if not path.is_file():
         raise DataError(f"{run}: no responses.jsonl: not a finished prediction run")
-    lines = path.read_text(encoding="utf-8").split("\n")[:-1]
-    records = [json.loads(line) for line in lines]
+    records = list(_read_lines(path))
     for record in records:
         if isinstance(record.get("prediction"), list):
             record["prediction"] = tuple(record["prediction"])
@@ -114,6 +120,18 @@ def read(run: str | Path) -> pd.DataFrame:
             [r["prediction"] for r in records], dtype=object
         )
     return found
+
+
+def _read_lines(path: Path) -> Iterator[dict]:
+    """What stands in whole lines; what follows the last line break is torn."""
+    for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], start=1):
+        try:
+            record = dict(json.loads(line))
+        except (ValueError, TypeError) as error:
+            raise DataError(
+                f"{path}:{number}: damaged ({error}): remove the line and call again"
+            ) from None
+        yield record
 
 
 def _read_settings(settings: dict) -> Settings:
@@ -187,6 +205,8 @@ def _work_through(rows, batches, answer, folder: Path, chosen: Settings) -> None
     """Answers every batch that is not yet in the run folder, then writes the result."""
     partial = folder / "responses.partial.jsonl"
     done = _take_up(partial, batches)
+    if not partial.exists() and (folder / "responses.jsonl").exists():
+        return  # killed between the last two lines of this and the record
     if done:
         print(f"Going on after {len(done)} of {len(batches)} batches.")
     progress = tqdm(total=len(rows), unit="prompt", disable=not chosen.progress)
@@ -224,13 +244,17 @@ def _take_up(partial: Path, batches: list) -> set[int]:
     """Numbers of the batches that are whole in the file, which keeps only those."""
     if not partial.exists():
         return set()
-    lines = partial.read_bytes().split(b"\n")[:-1]  # what follows the last \n is torn
-    rows: dict[int, list] = {}
-    for line in lines:
-        rows.setdefault(json.loads(line)["batch"], []).append(line)
-    whole = {n for n, found in rows.items() if len(found) == len(batches[n])}
+    lines = partial.read_bytes().split(b"\n")
+    found: dict[int, list] = {}
+    for line, record in zip(lines, _read_lines(partial), strict=False):
+        found.setdefault(record.get("batch"), []).append((record.get("row"), line))
+    whole = {
+        number
+        for number, batch in enumerate(batches)
+        if [row for row, _ in found.get(number, [])] == list(batch)
+    }
     with runs.replacing(partial) as temporary:
-        kept = [line + b"\n" for number in sorted(whole) for line in rows[number]]
+        kept = [line + b"\n" for n in sorted(whole) for _, line in found[n]]
         temporary.write_bytes(b"".join(kept))
     return whole
 

@@ -75,7 +75,7 @@ def render(row: Mapping, form: str = "paper", tokenizer=None) -> dict[str, str]:
     The end-of-text token is not part of a completion; the trainer appends it.
 
     Raises DataError for an unknown form, an empty text, an EI row without an emotion,
-    and for "chat" without a tokenizer that has a chat template.
+    and for "chat" without a tokenizer that has a chat template that works.
     """
     if form not in FORMS:
         raise DataError(f"no prompt form {form!r}: the forms are {', '.join(FORMS)}")
@@ -163,9 +163,12 @@ def _chat(
         "role": "user",
         "content": _plain(task, instruction, text, emotion, None),
     }
-    prompt = tokenizer.apply_chat_template(
-        [message], tokenize=False, add_generation_prompt=True
-    )
+    try:
+        prompt = tokenizer.apply_chat_template(
+            [message], tokenize=False, add_generation_prompt=True
+        )
+    except Exception as error:  # a template is a program, and may do anything wrong
+        raise DataError(f"the tokenizer's chat template fails: {error}") from error
     # The tokenizer adds its own start token again when it reads the prompt as text.
     start = tokenizer.bos_token
     adds_start = start and tokenizer("").input_ids == [tokenizer.bos_token_id]

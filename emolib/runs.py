@@ -88,31 +88,57 @@ def opened(folder: str | Path, kind: str, settings: dict):
     Raises DataError if another process works in the folder, or if run.json there was
     made with other settings: the message names each setting that differs.
     """
+    with locked(folder):
+        match(folder, kind, settings)
+        yield Path(folder)
+
+
+@contextmanager
+def locked(folder: str | Path, empty: bool = False):
+    """The folder, made if need be, while no other process may work in it.
+
+    What a killed process left half written is removed; with `empty` all that is there.
+    """
     folder = Path(folder)
+    with _explaining(folder):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(folder / ".lock")
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise DataError(
+                f"{folder}: another process works in this run folder"
+            ) from None
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / ".lock")
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise DataError(f"{folder}: another process works in this run folder") from None
-    except OSError as error:
-        raise DataError(f"{folder}: cannot write this run folder: {error}") from error
-    try:
-        _match(folder / "run.json", kind, settings)
+        with _explaining(folder):
+            for path in folder.glob("*") if empty else folder.rglob(".*.[0-9]*.tmp"):
+                if path.name != ".lock":
+                    _remove(path)
         yield folder
     finally:
         lock.release()
+
+
+def match(folder: str | Path, kind: str, settings: dict) -> None:
+    """Writes a new run.json, or holds the one that is there against `settings`."""
+    with _explaining(folder):
+        _match(Path(folder) / "run.json", kind, settings)
 
 
 def read(folder: str | Path) -> dict:
     """A run's run.json: kind, settings, provenance and results."""
     path = Path(folder) / "run.json"
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        record = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise DataError(f"{folder}: no run.json, so not a run folder") from None
     except ValueError as error:
-        raise DataError(f"{path}: not readable JSON ({error})") from None
+        raise DataError(
+            f"{path}: not readable JSON ({error}): remove {folder} to start anew"
+        ) from None
+    if not isinstance(record, dict) or not isinstance(record.get("settings"), dict):
+        raise DataError(f"{path}: no record of a run: remove {folder} to start anew")
+    return record
 
 
 def finish(folder: str | Path, **results) -> None:
@@ -134,17 +160,32 @@ def read_settings(kind: type, given: dict, what: str):
     return kind(**given)
 
 
+@contextmanager
+def _explaining(folder: str | Path):
+    try:
+        yield
+    except OSError as error:
+        raise DataError(f"{folder}: cannot write this run folder: {error}") from error
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
 def _match(path: Path, kind: str, settings: dict) -> None:
     settings = json.loads(json.dumps(settings))  # as it will be read back
     if not path.exists():
         write_json(path, {"kind": kind, "settings": settings, **provenance()})
         return
     there = read(path.parent)
-    if not _has_output(path.parent):  # it failed before it made anything
+    if "finished" not in there and not _has_output(path.parent):  # it made nothing
         write_json(path, {"kind": kind, "settings": settings, **provenance()})
         return
-    if there["kind"] != kind:
-        raise DataError(f"{path}: a {there['kind']} run, not a {kind} run")
+    if there.get("kind") != kind:
+        raise DataError(f"{path}: a {there.get('kind')} run, not a {kind} run")
     keys = sorted(there["settings"].keys() | settings.keys())
     differs = [
         f"{key} was {there['settings'].get(key)!r}, now {settings.get(key)!r}"

@@ -19,25 +19,21 @@ _COLUMNS = ("id", "split", "V", "A", "D", "text")
 def read(task: Task, split: str, root: Path) -> tuple[pd.DataFrame, list[Path]]:
     """Sentences of the publisher's split, in file order; the task names the column."""
     path = files.find(root, ("emobank.csv",))
-    lines = csv.DictReader(io.StringIO(files.read_text(path)), strict=True)
-    missing = [name for name in _COLUMNS if name not in (lines.fieldnames or [])]
+    lines = csv.reader(io.StringIO(files.read_text(path)), strict=True)
+    found = files.read_rows(lines, path)
+    header = next(found, [])
+    missing = [name for name in _COLUMNS if name not in header]
     if missing:
         raise DataError(f"{path}:1: no column {', '.join(missing)}")
     rows, seen = [], {}
-    for row in _iterate(lines, path):
+    for fields in filter(None, found):  # blank lines are no rows
         where = f"{path}:{lines.line_num}"
-        if None in row or None in row.values():
-            raise DataError(f"{where}: expected {len(_COLUMNS)} comma-separated fields")
+        if len(fields) != len(header):
+            raise DataError(f"{where}: expected {len(header)} comma-separated fields")
+        row = dict(zip(header, fields, strict=True))
         if row["split"] != split:
             continue
         files.check_row(row["id"], row["text"], seen, path, lines.line_num)
         gold = files.check_score(row[task.stem], task.range, where)
         rows.append((row["id"], task.name, None, row["text"].strip(), gold, split))
     return pd.DataFrame(rows, columns=files.COLUMNS), [path]
-
-
-def _iterate(lines: csv.DictReader, path: Path):
-    try:
-        yield from lines
-    except csv.Error as error:
-        raise DataError(f"{path}:{lines.line_num}: broken CSV: {error}") from None

@@ -1,6 +1,8 @@
 """What all corpus readers share: finding a file, decoding it, checking a field."""
 
+import csv
 import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from emolib import DataError
@@ -63,6 +65,14 @@ def split_fields(line: str, names: list[str], where: str) -> dict[str, str]:
     return dict(zip(names, fields, strict=True))
 
 
+def read_rows(lines: Iterable[list[str]], path: Path) -> Iterator[list[str]]:
+    """A csv.reader's rows; DataError with the line where it finds no CSV."""
+    try:
+        yield from lines
+    except csv.Error as error:
+        raise DataError(f"{path}:{lines.line_num}: broken CSV: {error}") from None
+
+
 def check_row(name: str, text: str, seen: dict, path: Path, number: int) -> None:
     """DataError for an empty text, an empty id, and an id that stands there twice."""
     if not text.strip():
@@ -80,7 +90,7 @@ def check_row(name: str, text: str, seen: dict, path: Path, number: int) -> None
 def check_score(text: str, allowed: tuple[float, float], where: str) -> str:
     """`text` itself if it is a number within the range, bounds included."""
     low, high = allowed
-    if not re.fullmatch(r"-?\d+(\.\d+)?", text):
+    if not re.fullmatch(r"-?[0-9]+(\.[0-9]+)?", text):
         raise DataError(f"{where}: score {text!r} is not a number")
     if not low <= float(text) <= high:
         raise DataError(f"{where}: score {text} is outside [{low:g}, {high:g}]")

@@ -57,6 +57,7 @@ _EKMAN = {
     "neutral": "neutral",
 }
 EKMAN = {fine: coarse for coarse, words in _EKMAN.items() for fine in words.split()}
+_CODES = {str(number): EKMAN[label] for number, label in enumerate(LABELS)}
 
 
 def read(task: Task, split: str, root: Path) -> tuple[pd.DataFrame, list[Path]]:
@@ -64,7 +65,7 @@ def read(task: Task, split: str, root: Path) -> tuple[pd.DataFrame, list[Path]]:
     path = files.find(root, (f"{split}.tsv",), folder="goemotions")
     lines = csv.reader(io.StringIO(files.read_text(path)), delimiter="\t")
     rows, seen = [], {}
-    for row in lines:
+    for row in files.read_rows(lines, path):
         where = f"{path}:{lines.line_num}"
         if len(row) != 3:
             raise DataError(
@@ -79,7 +80,9 @@ def read(task: Task, split: str, root: Path) -> tuple[pd.DataFrame, list[Path]]:
 
 def _map(labels: str, where: str) -> str:
     codes = labels.split(",")
-    bad = [code for code in codes if not code.isdigit() or int(code) >= len(LABELS)]
+    bad = [code for code in codes if code not in _CODES]
     if bad:
-        raise DataError(f"{where}: label {bad[0]!r}, expected 0 to {len(LABELS) - 1}")
-    return ", ".join(dict.fromkeys(EKMAN[LABELS[int(code)]] for code in codes))
+        raise DataError(
+            f"{where}: label {bad[0]!r:.60}, expected 0 to {len(LABELS) - 1}"
+        )
+    return ", ".join(dict.fromkeys(_CODES[code] for code in codes))

@@ -1,0 +1,210 @@
+import inspect
+import json
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from emolib import __version__, cli, runs
+from emolib import annotate as judging
+
+WORDS = ["good", "bad", "so sad", "great joy", "a table", "good", "", "awful 😭"]
+OPTIONS = [
+    *("--text-column", "--model", "--task", "--resume", "--overwrite", "--chunk"),
+    *("--max-tokens", "--dtype", "--quantization", "--device", "--form"),
+    *("--input-format", "--output-format", "--encoding", "--delimiter"),
+    *("--plain-quotes", "--escape-formulas", "--quiet"),
+]
+
+
+@pytest.fixture
+def source(tmp_path, monkeypatch) -> str:
+    monkeypatch.chdir(tmp_path)
+    table = pd.DataFrame({"id": range(8), "text": WORDS})
+    table.to_csv("in.csv", index=False)
+    return "in.csv"
+
+
+def call(*arguments, input=None, model="vader"):
+    """`emolib annotate` in chunks of three rows."""
+    words = ["annotate", *arguments, "--chunk", "3", "--model", model]
+    return CliRunner(env={"COLUMNS": "200"}).invoke(cli.app, words, input=input)
+
+
+def stop(monkeypatch, after: int) -> None:
+    """Ctrl-C once so many chunks are judged."""
+    original, calls = judging.Annotator.__call__, []
+
+    def work(*given):
+        if len(calls) == after:
+            raise KeyboardInterrupt
+        calls.append(given)
+        return original(*given)
+
+    monkeypatch.setattr(judging.Annotator, "__call__", work)
+
+
+def test_help_names_every_option_and_argument():
+    shown = CliRunner(env={"COLUMNS": "200"}).invoke(cli.app, ["annotate", "--help"])
+    assert shown.exit_code == 0
+    for name in (*OPTIONS, "INPUT", "OUTPUT", "Example: emolib annotate"):
+        assert name in shown.stdout
+    spelled = {f"--{name.replace('_', '-')}" for name in _list_parameters()}
+    assert spelled == set(OPTIONS)
+
+
+def _list_parameters() -> set[str]:
+    return set(inspect.signature(cli.annotate).parameters) - {"source", "target"}
+
+
+def test_no_command_shows_help_and_version_the_version():
+    shown = CliRunner().invoke(cli.app, [])
+    assert "annotate" in shown.output
+    assert CliRunner().invoke(cli.app, ["version"]).stdout == f"{__version__}\n"
+
+
+def test_file_becomes_a_file_and_what_is_said_goes_to_the_error_stream(source):
+    done = call(source, "out.csv")
+    assert done.exit_code == 0 and done.stdout == ""
+    assert "out.csv: 8 rows, 8 of them judged in " in done.stderr
+    assert "rows/s), peak memory " in done.stderr
+    found = pd.read_csv("out.csv")
+    assert list(found)[:3] == ["id", "text", "valence"]
+    assert found["valence"].tolist()[:2] == [0.7202, 0.2288]
+
+
+def test_progress_is_shown_unless_quiet(source):
+    assert "8/8" in call(source, "out.csv").stderr
+    assert "8/8" not in call(source, "other.csv", "--quiet").stderr
+
+
+def test_standard_output_is_the_table_and_nothing_else(source, tmp_path):
+    call(source, "out.csv")
+    before = sorted(path.name for path in tmp_path.iterdir())
+    done = call(source, "-")
+    assert done.exit_code == 0
+    assert done.stdout_bytes == (tmp_path / "out.csv").read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
+
+
+def test_standard_input_becomes_lines_of_json():
+    done = call("-", "-", "--output-format", "jsonl", input="good\nawful 😭\n")
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [record["text"] for record in found] == ["good", "awful 😭"]
+    assert found[0]["valence"] == 0.7202 and found[0]["valence_confidence"] is None
+
+
+def test_standard_input_of_a_named_format():
+    given = "body;n\nrühmlich;1\n".encode("latin-1")
+    options = ("--input-format", "csv", "--delimiter", ";", "--encoding", "latin-1")
+    done = call("-", "-", *options, "--text-column", "body", input=given)
+    assert done.stdout.startswith("body,n,valence,") and "\nrühmlich,1," in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["none.csv", "out.csv"], "none.csv: no such file"),
+        (["in.csv", "out.doc"], "out.doc: no format 'doc'"),
+        (["in.csv", "none/out.csv"], "no folder"),
+        (["in.csv", "in.csv"], "in.csv: there already"),
+        (["in.csv", "out.csv", "--text-column", "body"], "no column 'body'"),
+        (["in.csv", "out.csv", "--task", "E-c"], "task 'E-c': vader judges V-reg"),
+        (["in.csv", "out.csv", "--max-tokens", "0"], "max_tokens is 0"),
+        (["in.csv", "out.csv", "--form", "odd"], "form 'odd': expected one of"),
+        (["in.csv", "out.csv", "--resume", "--overwrite"], "one of them, not both"),
+        (["in.csv", "-", "--text-column", "body"], "no column 'body'"),
+    ],
+)
+def test_errors_are_one_line_on_the_error_stream(source, arguments, reason):
+    done = call(*arguments)
+    assert done.exit_code == 1 and done.stdout == ""
+    assert done.stderr.startswith("emolib annotate: ") and reason in done.stderr
+    assert done.stderr.count("\n") == 1 and "Traceback" not in done.stderr
+
+
+def test_unknown_model_is_an_error_too(source, tmp_path):
+    (tmp_path / "empty").mkdir()
+    done = call(source, "out.csv", model=str(tmp_path / "empty"))
+    assert done.exit_code == 1 and done.stdout == ""
+    assert "emolib annotate: " in done.stderr and "Traceback" not in done.stderr
+
+
+def test_wrong_use_is_told_apart_from_wrong_data(source):
+    assert call(source, "out.csv", "--no-such-option").exit_code == 2
+    assert call(source, "out.csv", "--output-format", "xlsx").exit_code == 2
+    assert call(source).exit_code == 2
+
+
+def test_tasks_can_be_several(source):
+    done = call(source, "out.csv", "--task", "V-reg")
+    assert done.exit_code == 0
+    assert runs.read("out.csv.run")["settings"]["tasks"] == ["V-reg"]
+    refused = call(source, "b.csv", "--task", "V-reg", "--task", "EI-oc")
+    assert "task 'EI-oc'" in refused.stderr
+
+
+def test_model_judges_the_tasks_named(source, tiny_model, tmp_path):
+    options = ("--task", "V-oc", "--task", "V-reg", "--max-tokens", "20", "--quiet")
+    done = call(source, "out.jsonl", *options, model=tiny_model)
+    assert done.exit_code == 0
+    record = json.loads((tmp_path / "out.jsonl").read_text().splitlines()[0])
+    names = ["id", "text", "valence", "valence_confidence", "valence_class"]
+    assert list(record) == [*names, "valence_class_confidence", "reason"]
+
+
+def test_ctrl_c_says_how_to_go_on_and_resuming_does(source, tmp_path):
+    call(source, "straight.csv")
+    with pytest.MonkeyPatch.context() as patch:
+        stop(patch, 2)
+        stopped = call(source, "out.csv")
+    assert stopped.exit_code == 130 and "Traceback" not in stopped.stderr
+    assert "the same command with --resume goes on" in stopped.stderr
+    assert len(pd.read_csv("out.partial.csv")) == 6
+    assert call(source, "out.csv").exit_code == 1  # unfinished: resume or overwrite
+    done = call(source, "out.csv", "--resume", "--quiet")
+    assert "8 rows, 2 of them judged" in done.stderr
+    straight = (tmp_path / "straight.csv").read_bytes()
+    assert (tmp_path / "out.csv").read_bytes() == straight
+
+
+def test_ctrl_c_does_not_promise_what_standard_output_cannot_keep(source, monkeypatch):
+    stop(monkeypatch, 2)
+    stopped = call(source, "-")
+    assert stopped.exit_code == 130 and stopped.stdout == ""
+    assert "nothing kept" in stopped.stderr and "--resume" not in stopped.stderr
+
+
+def test_overwriting_replaces_a_finished_file(source):
+    call(source, "out.csv")
+    pd.DataFrame({"text": ["fine"]}).to_csv(source, index=False)
+    assert "there already: overwrite it" in call(source, "out.csv").stderr
+    refused = call(source, "out.csv", "--resume")
+    assert refused.exit_code == 1 and "rows was 8, now 1" in refused.stderr
+    assert call(source, "out.csv", "--overwrite").exit_code == 0
+    assert pd.read_csv("out.csv")["text"].tolist() == ["fine"]
+
+
+def test_formulas_are_escaped_and_quotes_plain_only_when_asked(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "in.csv").write_text('text\n=1+1\n"half\n')
+    plain = ("--plain-quotes", "--quiet")
+    assert call("in.csv", "no.csv").exit_code == 1
+    call("in.csv", "a.csv", *plain)
+    call("in.csv", "b.csv", *plain, "--escape-formulas")
+    assert pd.read_csv("a.csv")["text"].tolist() == ["=1+1", '"half']
+    assert pd.read_csv("b.csv")["text"].tolist() == ["'=1+1", '"half']
+
+
+def test_program_stops_quietly_when_nobody_reads_on(tmp_path):
+    (tmp_path / "in.txt").write_text("a rather good day\n" * 20_000)
+    program = [sys.executable, "-m", "emolib.cli", "annotate", "in.txt", "-", "--quiet"]
+    ask = [*program, "--model", "vader", "--chunk", "9999"]
+    with subprocess.Popen(
+        ask, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as child:
+        assert child.stdout.readline().startswith(b"text,valence")
+        child.stdout.close()
+        assert b"Traceback" not in child.stderr.read()
