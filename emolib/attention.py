@@ -9,6 +9,7 @@ import types
 from contextlib import contextmanager
 
 import torch
+from accelerate.utils.memory import should_reduce_batch_size
 from torch.nn.functional import dropout as dropped
 from transformers import AttentionInterface, AttentionMaskInterface
 
@@ -150,7 +151,9 @@ def fits(model, tokenizer) -> bool:
             model(torch.tensor([[*i.ids, *i.branches]]).to(body.device)).logits[0, -1]
             for i in items
         ]
-    except (RuntimeError, TypeError, ValueError, AttributeError, LookupError):
+    except (RuntimeError, TypeError, ValueError, AttributeError, LookupError) as error:
+        if should_reduce_batch_size(error):  # says nothing about the model
+            raise
         return False
     finally:
         model.train(training)

@@ -43,17 +43,17 @@ def annotate_file(
     source: str | Path,
     target: str | Path,
     text_column: str = "text",
-    model: str = DEFAULT,
+    model: str | Annotator = DEFAULT,
     files: Settings | None = None,
     **settings,
 ) -> Path:
     """The target's path: the source's rows and columns, and those of `annotate`.
 
     `source` "-" is standard input, kept beside the target until the end. `settings` are
-    those of `annotate`. TARGET.run holds the record (settings, hashes, versions, rows
-    per second, peak memory) and, until the end, the finished chunks: with
-    `files.resume` a killed run goes on there and ends with the same bytes as an
-    undisturbed one; without anything to go on from it starts.
+    those of `annotate`; an `Annotator` as `model` has its own. TARGET.run holds the
+    record (settings, hashes, versions, rows per second, peak memory) and, until the
+    end, the finished chunks: with `files.resume` a killed run goes on there and ends
+    with the same bytes as an undisturbed one; without anything to go on from it starts.
 
     DataError for a source that cannot be read, before anything is judged; for a target
     or an unfinished run that is there already, unless told to resume or overwrite; and
@@ -63,18 +63,21 @@ def annotate_file(
     files = files or Settings()
     target = Path(target)
     folder = target.with_name(f"{target.name}.run")
-    _check_place(target, folder, files)
+    _check_place(source, target, folder, files)
     output_format = chunks.find_format(target, files.output_format)
     if output_format == "lines":
         raise DataError(f"{target}: lines hold no columns: take csv, jsonl or parquet")
     if str(source) != STDIN:  # a file that cannot be read leaves no folder behind
         found = _inspect(source, text_column, files)
-    annotator = Annotator(model, **settings)
+    if not isinstance(model, Annotator):
+        model = Annotator(model, **settings)
+    elif settings:
+        raise DataError(f"an Annotator has its own settings, not {', '.join(settings)}")
     with runs.locked(folder, empty=files.overwrite):
         if str(source) == STDIN:
             found = _inspect(_keep_input(folder, files), text_column, files, "lines")
-        _check_columns(found, annotator)
-        job = _Job(found, target, folder, annotator, files, output_format)
+        _check_columns(found, model)
+        job = _Job(found, target, folder, model, files, output_format)
         runs.match(folder, "annotate", job.identity)
         if "finished" not in runs.read(folder) or not target.is_file():
             job.work()
@@ -82,13 +85,15 @@ def annotate_file(
     return target
 
 
-def _check_place(target: Path, folder: Path, files: Settings) -> None:
+def _check_place(source, target: Path, folder: Path, files: Settings) -> None:
     if files.chunk < 1:
         raise DataError(f"chunk is {files.chunk}, expected 1 or more")
     if files.resume and files.overwrite:
         raise DataError("resume and overwrite: one of them, not both")
     if not target.absolute().parent.is_dir():
         raise DataError(f"{target}: no folder {target.absolute().parent}")
+    if str(source) != STDIN and Path(source).absolute() == target.absolute():
+        raise DataError(f"{target}: input and output in one: give the output a name")
     if target.is_dir():
         raise DataError(f"{target}: a folder, expected a file's name")
     if files.overwrite or (files.resume and _has_record(folder)):

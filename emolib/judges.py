@@ -1,4 +1,4 @@
-"""What `annotate` asks about a text: a lexicon or a language model, a value a column."""
+"""What `annotate` asks about a text: a lexicon, or a language model."""
 
 from collections.abc import Callable
 from dataclasses import asdict

@@ -168,14 +168,10 @@ class CompletionTrainer(SFTTrainer):
 
 
 class LossLog(TrainerCallback):
-    """Writes the loss curve as data, and marks the last checkpoint as the last."""
+    """Writes the loss curve as data."""
 
     def __init__(self, path: Path):
         self.path = path
-
-    def on_save(self, args, state, control, **_):
-        if control.should_training_stop:
-            Path(args.output_dir, "ended").touch()
 
     def on_log(self, args, state, control, **_):
         """Rewrites the whole table, so that a resumed run has one curve."""

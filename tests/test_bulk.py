@@ -372,3 +372,19 @@ def test_memory_does_not_grow_with_the_file(tmp_path):
         peaks.append(ours.recv())
         child.join()
     assert peaks[1] < peaks[0] + 40
+
+
+def test_annotator_that_is_loaded_is_taken_as_it_is(source, tmp_path):
+    judge = judging.Annotator("vader", progress=False)
+    target = annotate(source, tmp_path / "out.csv", model=judge)
+    again = annotate(source, tmp_path / "again.csv")
+    assert target.read_bytes() == again.read_bytes()
+    with pytest.raises(DataError, match="has its own settings, not tasks"):
+        annotate(source, tmp_path / "third.csv", model=judge, tasks=["V-reg"])
+
+
+def test_source_is_never_the_target(source):
+    before = source.read_bytes()
+    with pytest.raises(DataError, match="input and output in one"):
+        annotate(source, source, overwrite=True)
+    assert source.read_bytes() == before
