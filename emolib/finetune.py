@@ -17,6 +17,7 @@ import pandas as pd
 import torch
 from datasets import Dataset
 from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from transformers import TrainerState
 from transformers.trainer_utils import get_last_checkpoint
 
@@ -65,6 +66,31 @@ def finetune(
         if "finished" not in runs.read(folder):
             _train(train, validation, str(model), folder, chosen)
     return Path(folder)
+
+
+def export(run: str | Path, folder: str | Path) -> Path:
+    """Writes what is needed to use a finished run, in half its size; the folder.
+
+    Its run.json, and its adapter with the model card and weights in float16. Loads by
+    the folder's name like the run itself. DataError if the run is not finished.
+    """
+    if "finished" not in runs.read(run):
+        raise DataError(f"{run}: not finished, call finetune again")
+    folder, adapter = Path(folder), Path(run) / "adapter"
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with runs.replacing(folder) as temporary:
+        (temporary / "adapter").mkdir(parents=True)
+        shutil.copy(Path(run) / "run.json", temporary)
+        for name in ("adapter_config.json", "README.md"):
+            shutil.copy(adapter / name, temporary / "adapter")
+        weights = load_file(adapter / "adapter_model.safetensors")
+        halved = {name: tensor.half() for name, tensor in weights.items()}
+        save_file(
+            halved,
+            temporary / "adapter" / "adapter_model.safetensors",
+            {"format": "pt"},
+        )
+    return folder
 
 
 def read_log(run: str | Path) -> pd.DataFrame:
