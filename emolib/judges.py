@@ -45,7 +45,8 @@ class LanguageModel:
             for key, value in asdict(chosen).items()
             if key in ("quantization", "adapter", "device", "dtype")
         }
-        self.model, self.tokenizer = models.load(name, **options)
+        model, self.tokenizer = models.load(name, **options)
+        self.model = models.merge(model)
         self.shared = attention.fits(self.model, self.tokenizer)
         self.chosen = chosen
         self.form = chosen.form or self.model.settings["prompt_form"] or "paper"

@@ -127,6 +127,19 @@ def load(
     return model, tokenizer
 
 
+def merge(model):
+    """The model with its adapter added into its weights, which is faster to ask.
+
+    In the weights' own number type. A quantized model, whose weights cannot take it,
+    and one without an adapter come back as they are. `settings` say what was done.
+    """
+    apart = not hasattr(model, "merge_and_unload") or model.settings["quantization"]
+    settings = {**model.settings, "merged": not apart}
+    whole = model if apart else model.merge_and_unload()
+    whole.settings = settings
+    return whole
+
+
 def _keep_freed_memory() -> None:
     """Has glibc keep a batch's memory for the next one; elsewhere it does nothing.
 

@@ -530,3 +530,22 @@ def test_sampler_mixes_steps_and_sorts_inside_them():
     assert sum(len(set(step)) == 2 for step in steps) >= 9
     sampler.set_epoch(1)
     assert list(sampler) != first
+
+
+def test_exported_run_is_half_as_large_and_answers_alike(tuned, tmp_path):
+    folder = finetune.export(tuned, tmp_path / "shipped")
+    (whole, tokenizer), (half, _) = models.load(tuned), models.load(folder)
+    ids = tokenizer("I am so", return_tensors="pt").input_ids
+    assert torch.allclose(whole(ids).logits, half(ids).logits, atol=0.02)
+    sizes = [
+        (place / "adapter" / "adapter_model.safetensors").stat().st_size
+        for place in (tuned, folder)
+    ]
+    assert sizes[1] < 0.6 * sizes[0]
+    assert half.settings["prompt_form"] == whole.settings["prompt_form"] == "paper"
+
+
+def test_run_that_is_not_finished_is_not_exported(tmp_path):
+    (tmp_path / "run.json").write_text('{"settings": {}}')
+    with pytest.raises(DataError, match="not finished"):
+        finetune.export(tmp_path, tmp_path / "shipped")
