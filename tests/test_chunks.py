@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from emolib import DataError, chunks
+from emolib import DataError, chunks, sheets
 
 TEXTS = [
     "007",
@@ -52,7 +52,7 @@ def json_rows(frame: pd.DataFrame) -> list[dict]:
 
 
 def write(frame, path, format=None, **options):
-    chunks.write([frame], path, format or path.suffix[1:], **options)
+    sheets.write([frame], path, format or path.suffix[1:], **options)
     return path
 
 
@@ -62,7 +62,7 @@ def test_texts_come_back_in_every_format_and_chunk_size(tmp_path, format, size):
     rows = [{"text": text, "id": f"{n:03}"} for n, text in enumerate(CELLS)]
     path = tmp_path / f"a.{format}"
     frames = [pd.DataFrame(rows[:5], dtype="str"), pd.DataFrame(rows[5:], dtype="str")]
-    chunks.write(frames, path, format)
+    sheets.write(frames, path, format)
     assert load(path, size) == rows
 
 
@@ -94,7 +94,7 @@ def test_values_keep_their_types_from_jsonl_to_jsonl(tmp_path):
     assert source.columns == ("text", "n", "big", "x", "yes", "no", "self")
     full = [dict.fromkeys(source.columns) | row for row in MIXED]
     assert load(path, 1) == load(path, 5) == full
-    chunks.write(chunks.read(source, 2), tmp_path / "out.jsonl", "jsonl")
+    sheets.write(chunks.read(source, 2), tmp_path / "out.jsonl", "jsonl")
     assert load(tmp_path / "out.jsonl") == full
 
 
@@ -119,14 +119,14 @@ def typed(tmp_path):
 
 @pytest.mark.parametrize("size", SIZES)
 def test_parquet_keeps_every_type_in_parquet(typed, tmp_path, size):
-    chunks.write(chunks.read(typed, size), tmp_path / "out.parquet", "parquet")
+    sheets.write(chunks.read(typed, size), tmp_path / "out.parquet", "parquet")
     found = pq.read_table(tmp_path / "out.parquet")
     assert found.to_pydict() == pa.table(TYPED).to_pydict()
     assert found.schema.types == pq.read_table(typed.path).schema.types
 
 
 def test_parquet_keeps_lists_and_numbers_in_jsonl(typed, tmp_path):
-    chunks.write(chunks.read(typed, 2), tmp_path / "out.jsonl", "jsonl")
+    sheets.write(chunks.read(typed, 2), tmp_path / "out.jsonl", "jsonl")
     first, second, third = load(tmp_path / "out.jsonl")
     assert first["words"] == ["p", "q"] and first["inner"] == {"k": 1}
     assert set(second.values()) == {None} and third["n"] == 2**60 + 1
@@ -134,7 +134,7 @@ def test_parquet_keeps_lists_and_numbers_in_jsonl(typed, tmp_path):
 
 
 def test_nested_values_are_json_in_a_csv_and_scalars_plain(typed, tmp_path):
-    chunks.write(chunks.read(typed, 1), tmp_path / "out.csv", "csv")
+    sheets.write(chunks.read(typed, 1), tmp_path / "out.csv", "csv")
     first, second, third = load(tmp_path / "out.csv")
     assert first["words"] == '["p", "q"]' and first["inner"] == '{"k": 1}'
     assert set(second.values()) == {""} and third["n"] == str(2**60 + 1)
@@ -144,7 +144,7 @@ def test_nested_values_are_json_in_a_csv_and_scalars_plain(typed, tmp_path):
 def test_mixed_values_are_strings_in_parquet(tmp_path):
     path = put(tmp_path, '{"text": "a", "v": 1}\n{"v": "x"}\n{"v": [1]}\n', "a.jsonl")
     frames = chunks.read(chunks.inspect(path), 1)
-    chunks.write(frames, tmp_path / "out.parquet", "parquet")
+    sheets.write(frames, tmp_path / "out.parquet", "parquet")
     assert [row["v"] for row in load(tmp_path / "out.parquet")] == ["1", "x", "[1]"]
 
 
@@ -182,7 +182,7 @@ def test_parquet_of_no_rows_keeps_its_types(tmp_path):
     table = pa.table({"text": pa.array([], "string"), "n": pa.array([], "int64")})
     pq.write_table(table, tmp_path / "in.parquet")
     source = chunks.inspect(tmp_path / "in.parquet")
-    chunks.write(chunks.read(source, 2), tmp_path / "out.parquet", "parquet")
+    sheets.write(chunks.read(source, 2), tmp_path / "out.parquet", "parquet")
     assert pq.read_table(tmp_path / "out.parquet").schema.types == table.schema.types
 
 
@@ -283,7 +283,7 @@ def test_half_a_character_is_written_without_an_error(tmp_path, format):
     content = '{"text": "a\\ud83d", "in": ["\\ud83d"]}\n{"text": "\\ud83d\\ude00"}\n'
     path = put(tmp_path, content, "in.jsonl")
     frames = chunks.read(chunks.inspect(path), 1)
-    chunks.write(frames, tmp_path / f"out.{format}", format)
+    sheets.write(frames, tmp_path / f"out.{format}", format)
     first, second = load(tmp_path / f"out.{format}")
     inner = first["in"] if format == "jsonl" else json.loads(first["in"])
     assert inner == ["\ud83d"] and second["text"] == "😀"
@@ -391,7 +391,7 @@ def test_formulas_from_other_formats_are_escaped_too(tmp_path, kind):
 def test_formula_in_a_header_is_escaped(tmp_path):
     path = put(tmp_path, "text,=1+1\na,b\n")
     frames = chunks.read(chunks.inspect(path), 1)
-    chunks.write(frames, tmp_path / "out.csv", "csv", escape=True)
+    sheets.write(frames, tmp_path / "out.csv", "csv", escape=True)
     assert chunks.inspect(tmp_path / "out.csv").columns == ("text", "'=1+1")
 
 
@@ -404,9 +404,9 @@ def break_off():
 def test_failing_write_leaves_what_was_there(tmp_path, format):
     path = tmp_path / f"a.{format}"
     with pytest.raises(OSError, match="no room"):
-        chunks.write(break_off(), path, format)
+        sheets.write(break_off(), path, format)
     assert list(tmp_path.iterdir()) == []
     path.write_text("old")
     with pytest.raises(OSError, match="no room"):
-        chunks.write(break_off(), path, format)
+        sheets.write(break_off(), path, format)
     assert path.read_text() == "old" and len(list(tmp_path.iterdir())) == 1

@@ -193,3 +193,23 @@ def test_bad_gguf_file_is_an_error_and_leaves_nothing(
     with pytest.raises(DataError, match=rf"a\.gguf: {reason}"):
         models.load(tmp_path / "a.gguf")
     assert [p for p in (tmp_path / "cache").rglob("*") if p.name != "models"] == []
+
+
+def test_merged_model_answers_as_with_its_adapter_apart(run, tiny_model):
+    model, tokenizer = models.load(run)
+    ids = tokenizer("I am so", return_tensors="pt").input_ids
+    apart = model(ids).logits
+    whole = models.merge(model)
+    assert torch.allclose(whole(ids).logits, apart, atol=1e-4)
+    assert whole.settings["merged"] and not hasattr(whole, "peft_config")
+    for plain in (tiny_model, run):  # nothing to merge, or nothing that could take it
+        model, _ = models.load(plain, "nf4")
+        assert models.merge(model) is model and not model.settings["merged"]
+
+
+def test_adapter_that_comes_with_emolib_is_there(smollm2_tokenizer):
+    model, _ = models.load("emo-smollm2-135m")
+    assert model.settings["prompt_form"] == "paper"
+    assert model.settings["model"] == "smollm2-135m"
+    record = json.loads((models.BUNDLED["emo-smollm2-135m"] / "run.json").read_text())
+    assert record["weights"] == model.settings["weights"]  # trained on this very base

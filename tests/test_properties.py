@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from emolib import DataError, aeb, answers, chunks, corpora, prompts
+from emolib import DataError, aeb, answers, chunks, corpora, prompts, sheets
 from emolib.tasks import TASKS
 
 BASE = {
@@ -253,7 +253,7 @@ def test_any_texts_come_back_in_any_chunks(tmp_path, format):
     def check(table, written, size):
         starts = range(0, max(1, len(table)), written)
         frames = (table.iloc[start : start + written] for start in starts)
-        chunks.write(frames, path, format)
+        sheets.write(frames, path, format)
         source = read_or_refuse(chunks.inspect, path)
         if format == "jsonl" and table.empty:
             assert source is None  # no line, no columns
@@ -284,7 +284,7 @@ def test_any_json_values_can_be_written_in_every_format(tmp_path, format):
         lines = "".join(json.dumps(row) + "\n" for row in [{"text": ""}, *rows])
         (tmp_path / "in.jsonl").write_text(lines)
         source = chunks.inspect(tmp_path / "in.jsonl")
-        chunks.write(chunks.read(source, size), out, format)
+        sheets.write(chunks.read(source, size), out, format)
         assert chunks.inspect(out, format=format).rows == len(rows) + 1
 
     check()
@@ -294,7 +294,7 @@ def test_any_json_values_can_be_written_in_every_format(tmp_path, format):
 def test_any_bytes_are_read_in_chunks_or_refused(tmp_path, format):
     path, whole = tmp_path / "a", tmp_path / "whole"
     table = pd.DataFrame({"text": ["a", 'b "c"', "ä\n"], "n": [1, 2, 3]})
-    chunks.write([table], whole, "csv" if format == "lines" else format)
+    sheets.write([table], whole, "csv" if format == "lines" else format)
     content = whole.read_bytes()
 
     @many

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pooch
 import pytest
 import torch
 
@@ -419,7 +420,7 @@ def test_lying_gguf_is_refused_at_once_and_leaves_nothing(tiny_model, tmp_path):
 
 
 def test_honest_gguf_of_the_same_make_is_read(tmp_path, monkeypatch):
-    monkeypatch.setattr(models.pooch, "os_cache", lambda _: tmp_path / "cache")
+    monkeypatch.setattr(pooch, "os_cache", lambda _: tmp_path / "cache")
     (tmp_path / "a.gguf").write_bytes(build(describe(), list_tensors()))
     model, tokenizer = models.load(tmp_path / "a.gguf")
     assert model.config.num_hidden_layers == 1 and len(tokenizer) >= len(TOKENS)

@@ -1,0 +1,110 @@
+"""Weight files: safetensors and GGUF, never a pickle, never code that came along."""
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+import pooch
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GgufConfig
+from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, cached_file
+
+from emolib import DataError, runs
+
+ALIASES = {"smollm2-135m": "HuggingFaceTB/SmolLM2-135M-Instruct"}
+# Fine-tuning runs that come with emolib: name -> folder (record and adapter alone).
+_ADAPTERS = Path(__file__).parent / "adapters"
+BUNDLED = {"emo-smollm2-135m": _ADAPTERS / "emo-smollm2-135m"}
+MOST_LAYERS = 1000  # far more than any model has; a file may lie
+
+
+def read(source: str, **options):
+    """A causal language model from a folder or the Hub; DataError where it is bad."""
+    try:
+        return _read_weights(source, **options)
+    except Exception as error:  # the readers' own errors are of every kind
+        raise explain(source, error) from error
+
+
+def _read_weights(source: str | Path, gguf_file: str | None = None, **options):
+    """The model; ValueError where transformers would hang or make up weights."""
+    where = {"trust_remote_code": False}
+    if gguf_file:
+        where["gguf_file"] = gguf_file
+    layers = getattr(
+        AutoConfig.from_pretrained(source, **where), "num_hidden_layers", None
+    )
+    if layers and layers > MOST_LAYERS:
+        raise ValueError(f"{layers} layers, expected at most {MOST_LAYERS}")
+    _check_shards(source)
+    model, found = AutoModelForCausalLM.from_pretrained(
+        source, output_loading_info=True, **where, **options
+    )
+    if missing := sorted(found["missing_keys"]):
+        raise ValueError(f"no weights for {len(missing)} tensors such as {missing[0]}")
+    return model
+
+
+def _check_shards(source: str | Path) -> None:
+    """ValueError where an index of safetensors names a pickle: it would be read."""
+    index = cached_file(
+        str(source),
+        SAFE_WEIGHTS_INDEX_NAME,
+        _raise_exceptions_for_missing_entries=False,
+        _raise_exceptions_for_connection_errors=False,
+    )
+    if not index:
+        return
+    for shard in set(json.loads(Path(index).read_bytes())["weight_map"].values()):
+        if not shard.endswith(".safetensors"):
+            raise ValueError(f"{shard} in its index is not safetensors")
+
+
+def hash_weights(source: str | Path) -> str | None:
+    """Short SHA-256 over a folder's safetensors files by name; None for a Hub id."""
+    files = sorted(Path(source).glob("*.safetensors"))
+    digest = hashlib.sha256()
+    for path in files:
+        digest.update(path.name.encode() + pooch.file_hash(path).encode())
+    return digest.hexdigest()[:16] if files else None
+
+
+def explain(source: str, error: Exception) -> DataError:
+    first = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
+    return DataError(
+        f"cannot load model {source!r}: {first} (a model is a Hub id, a folder with"
+        f" safetensors, a .gguf file, an adapter folder or"
+        f" {', '.join((*ALIASES, *BUNDLED))})"
+    )
+
+
+def convert(path: Path) -> str:
+    """A GGUF file as a folder of fp32 safetensors in the cache; its path."""
+    digest = pooch.file_hash(path)[:16]
+    target = Path(pooch.os_cache("emolib")) / "models" / f"{path.stem}-{digest}"
+    if target.is_dir():
+        return str(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with runs.replacing(target) as temporary:
+        temporary.mkdir()
+        try:
+            _convert_into(path, temporary)
+        except Exception as error:  # the reader's own errors are of every kind
+            shutil.rmtree(temporary)
+            raise DataError(f"{path}: not a readable GGUF model: {error}") from error
+    return str(target)
+
+
+def _convert_into(path: Path, folder: Path) -> None:
+    model = _read_weights(
+        path.parent,
+        gguf_file=path.name,
+        # Explicit, because what happens otherwise depends on installed packages.
+        quantization_config=GgufConfig(dequantize=True),
+        dtype=torch.float32,
+    )
+    model.save_pretrained(folder)
+    AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name).save_pretrained(
+        folder
+    )
