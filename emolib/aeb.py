@@ -119,6 +119,8 @@ def read_responses(path: str | Path, rows: Dataset) -> pd.DataFrame:
     may stand in any order. DataError for a line that is no such JSON, for a row that is
     not among the items or stands there twice, and for items without a line.
     """
+    if not Path(path).is_file():
+        raise DataError(f"{path}: no such file")
     found: dict[int, str] = {}
     with Path(path).open("rb") as lines:
         for number, line in enumerate(lines, start=1):

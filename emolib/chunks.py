@@ -141,10 +141,13 @@ def _read_text(source: Source) -> Iterator[str]:
                 number += 1
                 yield line
     except (ValueError, LookupError) as error:  # no such encoding, or another one
+        encoding = source.encoding.removesuffix("-sig")
         raise DataError(
-            f"{source.path}: after line {number}: not {source.encoding} ({error}): name"
-            " the file's encoding, for example latin-1"
+            f"{source.path}: after line {number}: not {encoding} ({error}): name the"
+            " file's encoding, for example latin-1"
         ) from None
+    except OSError as error:
+        raise DataError(f"{source.path}: cannot be read ({error})") from None
 
 
 def _read_cells(source: Source) -> Iterator[list[str]]:

@@ -195,3 +195,8 @@ def test_real_responses_are_scored_as_line_by_line(real_data, whole_release):
 def test_missing_release_is_named(tmp_path):
     with pytest.raises(DataError, match=r"AEB.jsonl: no such file: the authors' AEB"):
         aeb.read_release(tmp_path / "AEB.jsonl")
+
+
+def test_responses_that_are_not_there_are_an_error(sample_aeb, tmp_path):
+    with pytest.raises(DataError, match=r"nothing\.jsonl: no such file"):
+        aeb.read_responses(tmp_path / "nothing.jsonl", sample_aeb)

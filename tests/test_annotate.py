@@ -203,7 +203,7 @@ def test_single_string_is_an_error(judge):
 def test_default_model_tells_joy_from_anger_offline(smollm2_tokenizer):
     joyful, angry = "I got the job, I am so happy!!!", "How dare they. I am furious."
     found = annotate.annotate([joyful, angry], progress=False)
-    assert found["valence"][0] > 0.7 and found["valence"][1] < 0.4
+    assert found["valence"][0] > 0.7 and found["valence"][1] < 0.5
     assert found["joy_intensity"][0] > 0.6 > found["joy_intensity"][1]
     assert found["anger_intensity"][1] > 0.6 > found["anger_intensity"][0]
     assert found["has_joy"].tolist() == [True, False]

@@ -109,7 +109,7 @@ def test_standard_input_of_a_named_format():
         (["none.csv", "out.csv"], "none.csv: no such file"),
         (["in.csv", "out.doc"], "out.doc: no format 'doc'"),
         (["in.csv", "none/out.csv"], "no folder"),
-        (["in.csv", "in.csv"], "in.csv: there already"),
+        (["in.csv", "in.csv"], "in.csv: input and output in one"),
         (["in.csv", "out.csv", "--text-column", "body"], "no column 'body'"),
         (["in.csv", "out.csv", "--task", "E-c"], "task 'E-c': vader judges V-reg"),
         (["in.csv", "out.csv", "--max-tokens", "0"], "max_tokens is 0"),

@@ -6,7 +6,7 @@ import importlib
 import pytest
 
 
-@pytest.mark.parametrize("name", ["aaid", "answers", "tasks"])
+@pytest.mark.parametrize("name", ["aaid", "annotate", "answers", "chunks", "tasks"])
 def test_docstring_examples_hold(name):
     found = doctest.testmod(importlib.import_module(f"emolib.{name}"))
     assert found.attempted > 0 and found.failed == 0
