@@ -61,13 +61,15 @@ def prepare(share: float, tokenizer) -> dict:
     }
 
 
-def sweep(given) -> list[dict]:
+def sweep(given, keep) -> None:
+    """Measures one after the other; `keep` is told all that was found so far."""
     tokenizer = models.load_tokenizer("smollm2-135m")
     found = []
 
     def note(what: str, size: float, measured: dict) -> None:
         found.append({"sweep": what, "size": size, **measured})
         print(found[-1], flush=True)
+        keep(found)
 
     start = time.perf_counter()
     whole = aeb.build()
@@ -87,22 +89,26 @@ def sweep(given) -> list[dict]:
     for size in given.sizes:
         rows = mixed.select(range(min(size, len(mixed))))
         note("predict", len(rows), time_predict(rows, model, tokenizer))
-    return found
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--model", required=True, help="merged weights or a run")
-    parser.add_argument("--sizes", type=int, nargs="+", default=[1000, 3000, 10000])
+    parser.add_argument(
+        "--sizes", type=int, nargs="+", default=[1000, 3000, 10000, 30808]
+    )
     parser.add_argument("--out", default=FIGURES)
     given = parser.parse_args()
     os.environ["TQDM_DISABLE"] = "1"
     machine = measure_machine()
-    frame = pd.DataFrame(sweep(given))
-    frame["per_second"] = frame["answers"] / frame["seconds"]
     settings = {"model": given.model, "sizes": given.sizes}
-    save(frame, None, "growth", machine, given.out, **settings)
-    print(frame.to_string(index=False, float_format="%.3f"))
+
+    def keep(found: list[dict]) -> None:
+        frame = pd.DataFrame(found)
+        frame["per_second"] = frame["answers"] / frame["seconds"]
+        save(frame, None, "growth", machine, given.out, **settings)
+
+    sweep(given, keep)
 
 
 if __name__ == "__main__":
