@@ -53,6 +53,7 @@ def lab(tmp_path_factory):
     ]
     env = os.environ | {"JUPYTERLAB_SETTINGS_DIR": str(home / "settings")}
     env |= {"HF_HUB_OFFLINE": "1", "JUPYTER_CONFIG_DIR": str(home / "config")}
+    env.pop("MPLBACKEND", None)  # set for the other tests, it hides figures here
     log = (home / "log").open("w")
     with subprocess.Popen(command, stderr=log, env=env, cwd=home) as server:
         yield find_address(server, home / "log")
