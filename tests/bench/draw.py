@@ -69,7 +69,7 @@ def draw_growth(data: Path):
         sizes = part["size"] if sweep == "tasks" else part["answers"]
         axes.plot(sizes, part["seconds"], marker="o", markersize=4, label=label)
     axes.set(xscale="log", yscale="log", xlabel="n", ylabel="seconds")
-    axes.set_yticks([3, 10, 30, 100], ["3", "10", "30", "100"])
+    axes.set_yticks([3, 10, 30, 100, 300], ["3", "10", "30", "100", "300"])
     axes.yaxis.set_minor_formatter(NullFormatter())
     axes.legend(fontsize="small")
     return axes
