@@ -16,6 +16,7 @@ from emolib import DataError, runs
 from emolib.baselines import lexicons
 from emolib.judges import COLUMNS, LanguageModel, Lexicon
 from emolib.prompts import FORMS
+from emolib.sheets import mend
 from emolib.tasks import AAID, get
 
 DEFAULT = "emo-smollm2-135m"
@@ -25,7 +26,7 @@ _KEPT = 50_000  # distinct texts whose rows are remembered, about 40 MB
 
 @dataclass(frozen=True)
 class Settings:
-    """How to judge. All but tokens_per_batch and progress can change a value."""
+    """How to judge. tokens_per_batch moves the last digits at most."""
 
     tasks: tuple[str, ...] | None = None  # of COLUMNS; None: all the model can judge
     quantization: str | None = None  # see models.load
@@ -135,7 +136,7 @@ class Annotator:
         empty = np.full(len(self.columns), np.nan)
         found = [(empty, _refuse(text)) for text in texts]
         asked = [number for number, (_, reason) in enumerate(found) if not reason]
-        judged = self._judge([_clean(texts[number]) for number in asked], report)
+        judged = self._judge([mend(texts[number]) for number in asked], report)
         for number, (values, reason) in zip(asked, judged, strict=True):
             row = np.array([values.get(name, np.nan) for name in self.columns])
             found[number] = (row.round(DIGITS), reason)
@@ -204,11 +205,6 @@ def _refuse(text) -> str | None:
         missing = text is None or text is pd.NA or text != text
         return "no text" if missing else f"not a text but {type(text).__name__}"
     return None if text.strip() else "empty text"
-
-
-def _clean(text: str) -> str:
-    """A text that can be written as UTF-8; halves of a character become "?"."""
-    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _hash(text) -> bytes:

@@ -25,7 +25,7 @@ STDIN = "-"
 
 @dataclass(frozen=True)
 class Settings:
-    """How a file is worked through; `chunk` is the only one that can move a value."""
+    """How a file is read, worked through and written; `chunk` can move last digits."""
 
     chunk: int = 512  # rows; what a kill can cost
     resume: bool = False
@@ -163,6 +163,10 @@ class _Job:
             "input": pooch.file_hash(self.source.path),
             "rows": self.source.rows,
             "text_column": self.source.column,
+            "input_format": self.source.format,
+            "encoding": self.source.encoding,
+            "delimiter": self.source.delimiter,
+            "quotes": self.source.quotes,
             "chunk": self.files.chunk,
             "output_format": self.output_format,
             "escape_formulas": self.files.escape_formulas,

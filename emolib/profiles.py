@@ -78,10 +78,11 @@ def draw_timeline(
 
     The upper of two Axes. `times`: one per text, whatever pandas reads as dates;
     `window`: of the running mean, centred; `marks` lowest and highest texts are named
-    by their dates. Texts without a valence are left out.
+    by their dates. Texts without a valence or a date are left out.
     """
     dated = frame.assign(time=pd.to_datetime(pd.Series(list(times), frame.index)))
-    dated = dated.dropna(subset=["valence"]).sort_values("time").set_index("time")
+    dated = dated.dropna(subset=["valence", "time"]).sort_values("time")
+    dated = dated.set_index("time")
     figure, (upper, lower) = plt.subplots(
         2, 1, figsize=(7, 4.6), sharex=True, height_ratios=(3, 2)
     )
@@ -89,13 +90,12 @@ def draw_timeline(
     upper.scatter(dated.index, dated["valence"], 18, edgecolor="grey", **shades)
     smooth = dated["valence"].rolling(window, center=True).mean()
     upper.plot(smooth, color="black", label=f"mean over {window}")
-    order = dated["valence"].sort_values().index
-    for time in (*order[:marks], *order[len(order) - marks :]):
-        high = dated["valence"][time] > 0.5
+    order = list(dated["valence"].sort_values().items())  # a date can come twice
+    for time, value in (*order[:marks], *order[len(order) - marks :]):
         upper.annotate(
             f"{time:%d %b}",
-            (time, dated["valence"][time]),
-            xytext=(0, 6 if high else -12),
+            (time, value),
+            xytext=(0, 6 if value > 0.5 else -12),
             textcoords="offset points",
             ha="center",
             fontsize=7,

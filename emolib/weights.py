@@ -71,6 +71,7 @@ def hash_weights(source: str | Path) -> str | None:
 
 
 def explain(source: str, error: Exception) -> DataError:
+    """The error to raise: which model, what its reader said, what a model can be."""
     first = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
     return DataError(
         f"cannot load model {source!r}: {first} (a model is a Hub id, a folder with"

@@ -388,3 +388,15 @@ def test_source_is_never_the_target(source):
     with pytest.raises(DataError, match="input and output in one"):
         annotate(source, source, overwrite=True)
     assert source.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [({"encoding": "latin-1"}, "encoding was"), ({"quotes": False}, "quotes was True")],
+)
+def test_run_is_not_resumed_in_another_reading_of_its_source(tmp_path, change, reason):
+    source, target = tmp_path / "in.csv", tmp_path / "out.csv"
+    source.write_text("text\n" + "schön\n" * 8, encoding="utf-8")
+    stop(source, target)
+    with pytest.raises(DataError, match=reason):
+        annotate(source, target, resume=True, **change)

@@ -71,6 +71,13 @@ def test_timeline_is_in_the_order_of_time(frame):
     assert axes.get_title() == "3 texts"  # the empty one has no valence
 
 
+def test_timeline_takes_texts_of_one_day_and_none(frame):
+    dates = ["2025-01-02", "2025-01-02", "2025-01-03", None]
+    axes = profiles.draw_timeline(frame, dates, marks=1)
+    assert [text.get_text() for text in axes.texts] == ["02 Jan", "02 Jan"]
+    assert axes.get_title() == "2 texts"
+
+
 def test_bundled_diary_is_a_hundred_days_in_order():
     diary = pd.read_csv(corpora.locate("sample").parent / "sample" / "diary.csv")
     assert len(diary) == 100 and diary["text"].str.len().between(5, 120).all()
