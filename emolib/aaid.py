@@ -3,26 +3,13 @@
 The paper's section 3.2: 234,040 training and 47,120 validation rows on the real data.
 """
 
-import hashlib
-import json
 import re
-from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
 
-import datasets
 import numpy as np
 import pandas as pd
-import pooch
-from datasets import (
-    Dataset,
-    DatasetDict,
-    Features,
-    List,
-    Value,
-    concatenate_datasets,
-    load_from_disk,
-)
+from datasets import Dataset, DatasetDict, Features, Value
 
 from emolib import DataError, corpora, runs
 from emolib.prompts import instructions, render
@@ -143,77 +130,6 @@ def check_rows(rows: Dataset, name: str) -> None:
             raise DataError(f"{name} row {empty[0]}: its {column} is empty")
     if not len(rows):
         raise DataError(f"there are no {name} rows")
-
-
-def keep_short(rows: Dataset, tokenizer, max_length: int) -> tuple[Dataset, int]:
-    """Rows of at most `max_length` tokens, and how many were longer.
-
-    The rows come with their tokens: input_ids (prompt, completion, end of text) and
-    labels (-100 on the prompt). They are kept in the cache, so that the next run on the
-    same rows, tokenizer and length reads them back. Longer rows are left out because
-    the trainer would cut them from the right, the label first. DataError if a prompt's
-    tokens are not a prefix of the whole row's, since training would then show the model
-    another prompt than it is asked later.
-    """
-    known = {"rows": runs.hash_rows(rows), "length": max_length, "version": 1}
-    known["tokenizer"] = hashlib.sha256(_describe_tokenizer(tokenizer)).hexdigest()
-    digest = hashlib.sha256(json.dumps(known).encode()).hexdigest()[:24]
-    target = Path(pooch.os_cache("emolib")) / "tokens" / digest
-    with _no_bars():
-        if not target.is_dir():
-            made = _encode(rows, tokenizer, max_length)
-            if not len(made):
-                return rows.select([]), len(rows)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with runs.replacing(target) as temporary:
-                made.save_to_disk(temporary)
-        tokens = load_from_disk(str(target))
-        kept = rows.select(tokens["row"][:])
-        whole = concatenate_datasets([kept, tokens.remove_columns("row")], axis=1)
-    return whole, len(rows) - len(kept)
-
-
-@contextmanager
-def _no_bars():
-    """Without the library's progress bars for what takes a second."""
-    shown = datasets.are_progress_bars_disabled() is False
-    datasets.disable_progress_bars()
-    try:
-        yield
-    finally:
-        if shown:
-            datasets.enable_progress_bars()
-
-
-def _describe_tokenizer(tokenizer) -> bytes:
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    text = backend.to_str() if backend else json.dumps(tokenizer.get_vocab())
-    return f"{type(tokenizer).__name__} {tokenizer.eos_token} {text}".encode()
-
-
-def _encode(rows: Dataset, tokenizer, max_length: int) -> Dataset:
-    """Columns row (number), input_ids, labels of the rows that are short enough."""
-    found: dict[str, list] = {"row": [], "input_ids": [], "labels": []}
-    for start in range(0, len(rows), 1000):
-        part = rows[start : start + 1000]
-        pairs = zip(part["prompt"], part["completion"], strict=True)
-        whole = [prompt + answer + tokenizer.eos_token for prompt, answer in pairs]
-        prompts = tokenizer(part["prompt"], add_special_tokens=True).input_ids
-        for offset, ids in enumerate(tokenizer(whole).input_ids):
-            length = len(prompts[offset])
-            if ids[:length] != prompts[offset]:
-                raise DataError(
-                    f"row {start + offset}: this tokenizer merges the end of the prompt"
-                    f" with the completion {part['completion'][offset]!r}: take another"
-                    " prompt form"
-                )
-            if len(ids) <= max_length:
-                found["row"].append(start + offset)
-                found["input_ids"].append(ids)
-                found["labels"].append([-100] * length + ids[length:])
-    tokens = List(Value("int32"))
-    kinds = {"row": Value("int32"), "input_ids": tokens, "labels": tokens}
-    return Dataset.from_dict(found, features=Features(kinds))
 
 
 def _read_split(split: str, data: str | Path) -> pd.DataFrame:

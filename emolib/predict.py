@@ -166,7 +166,8 @@ def _constrain(rows, model, tokenizer, folder: Path, chosen: Settings) -> dict:
     shared = attention.fits(model, tokenizer)
     if not shared:
         print("This model cannot share beginnings: every prompt is computed alone.")
-    questions = constrained.read_questions(rows, tokenizer)
+    style = getattr(model, "settings", {}).get("answers", "after")
+    questions = constrained.read_questions(rows, tokenizer, style)
     batches = constrained.plan(questions, chosen.tokens_per_batch)
 
     def answer(number: int, indices: list[int]) -> list[dict]:
@@ -260,8 +261,10 @@ def _take_up(partial: Path, batches: list) -> set[int]:
 
 
 def _generate(model, tokenizer, batch: list, tokens: int, decoding: str) -> list[str]:
+    decoder_only = not model.config.is_encoder_decoder
+    side = "left" if decoder_only else "right"  # BART counts positions from the left
     inputs = tokenizer.pad(
-        {"input_ids": batch}, padding_side="left", return_tensors="pt"
+        {"input_ids": batch}, padding_side=side, return_tensors="pt"
     ).to(model.device)
     config = GenerationConfig(
         **DECODINGS[decoding] | {"max_new_tokens": tokens},
@@ -270,7 +273,7 @@ def _generate(model, tokenizer, batch: list, tokens: int, decoding: str) -> list
     )
     with torch.inference_mode():
         output = model.generate(**inputs, generation_config=config)
-    answers = output[:, inputs["input_ids"].shape[1] :]
+    answers = output[:, inputs["input_ids"].shape[1] :] if decoder_only else output
     return tokenizer.batch_decode(answers, skip_special_tokens=True)
 
 

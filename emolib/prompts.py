@@ -1,9 +1,10 @@
 """A row becomes the exact text a model sees: one function for training and testing.
 
 The shape is the paper's (its Table 2): the task sentence, the text, for EI tasks the
-emotion, then the name of the answer. Three forms of it: "paper" (Human:/Assistant:,
-letter for letter as in the released benchmark), "plain" (no roles, the answer follows
-on the same line) and "chat" (the tokenizer's own chat template).
+emotion, then the name of the answer. Four forms of it: "paper" (Human:/Assistant:,
+letter for letter as in the released benchmark), "published" (the same with the space
+after `Assistant:` that the authors' training code has), "plain" (no roles, the answer
+follows on the same line) and "chat" (the tokenizer's own chat template).
 """
 
 from collections.abc import Mapping
@@ -16,7 +17,10 @@ import yaml
 from emolib import DataError
 from emolib.tasks import Task, describe_class, get
 
-FORMS = ("paper", "plain", "chat")
+PUBLISHED = "published"
+FORMS = ("paper", PUBLISHED, "plain", "chat")
+_END = "Assistant:\n"
+_TRAINED_END = "Assistant: \n"
 
 
 @cache
@@ -136,8 +140,10 @@ def complete(task: Task, gold: str, asked: tuple[float, float] | None = None) ->
 
 def form_of(prompt: str) -> str:
     """Which of the forms a prompt is written in."""
-    if prompt.startswith("Human: \nTask: ") and prompt.endswith("Assistant:\n"):
-        return "paper"
+    if prompt.startswith("Human: \nTask: "):
+        for form, end in (("paper", _END), (PUBLISHED, _TRAINED_END)):
+            if prompt.endswith(end):
+                return form
     return "plain" if prompt.endswith(":") else "chat"
 
 
@@ -146,7 +152,16 @@ def _paper(task: Task, instruction: str, text: str, emotion: str | None, _) -> s
     stop = "" if text[-1] in ".!?" else "."
     named = f" Emotion E: {emotion}." if emotion else ""
     body = f"Task: {instruction} {task.noun}: {text}{stop}{named} {task.answer}: "
-    return f"Human: \n{body}\n\nAssistant:\n"
+    return f"Human: \n{body}\n\n{_END}"
+
+
+def _published(*parts) -> str:
+    return to_published(_paper(*parts))
+
+
+def to_published(prompt: str) -> str:
+    """A prompt in form "paper" as the published checkpoints were trained on it."""
+    return prompt.removesuffix(_END) + _TRAINED_END
 
 
 def _plain(task: Task, instruction: str, text: str, emotion: str | None, _) -> str:
@@ -175,4 +190,9 @@ def _chat(
     return prompt.removeprefix(start) if adds_start else prompt
 
 
-_SHAPES = {"paper": _paper, "plain": _plain, "chat": _chat}
+_SHAPES = {
+    "paper": _paper,
+    PUBLISHED: _published,
+    "plain": _plain,
+    "chat": _chat,
+}

@@ -7,10 +7,18 @@ from pathlib import Path
 
 import pooch
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GgufConfig
+from huggingface_hub import hf_hub_download
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForSeq2SeqLM,
+    AutoTokenizer,
+    GgufConfig,
+)
 from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, cached_file
 
 from emolib import DataError, runs
+from emolib.series import SERIES
 
 ALIASES = {"smollm2-135m": "HuggingFaceTB/SmolLM2-135M-Instruct"}
 # Fine-tuning runs that come with emolib: name -> folder (record and adapter alone).
@@ -20,7 +28,7 @@ MOST_LAYERS = 1000  # far more than any model has; a file may lie
 
 
 def read(source: str, **options):
-    """A causal language model from a folder or the Hub; DataError where it is bad."""
+    """A language model from a folder or the Hub; DataError where it is bad."""
     try:
         return _read_weights(source, **options)
     except Exception as error:  # the readers' own errors are of every kind
@@ -32,13 +40,13 @@ def _read_weights(source: str | Path, gguf_file: str | None = None, **options):
     where = {"trust_remote_code": False}
     if gguf_file:
         where["gguf_file"] = gguf_file
-    layers = getattr(
-        AutoConfig.from_pretrained(source, **where), "num_hidden_layers", None
-    )
+    config = AutoConfig.from_pretrained(source, **where)
+    layers = getattr(config, "num_hidden_layers", None)
     if layers and layers > MOST_LAYERS:
         raise ValueError(f"{layers} layers, expected at most {MOST_LAYERS}")
     _check_shards(source)
-    model, found = AutoModelForCausalLM.from_pretrained(
+    kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
+    model, found = kind.from_pretrained(
         source, output_loading_info=True, **where, **options
     )
     if missing := sorted(found["missing_keys"]):
@@ -76,8 +84,21 @@ def explain(source: str, error: Exception) -> DataError:
     return DataError(
         f"cannot load model {source!r}: {first} (a model is a Hub id, a folder with"
         f" safetensors, a .gguf file, an adapter folder or"
-        f" {', '.join((*ALIASES, *BUNDLED))})"
+        f" {', '.join((*ALIASES, *BUNDLED, *SERIES))})"
     )
+
+
+def find_gguf(name: str) -> Path:
+    """A GGUF file: a path, or ORG/REPOSITORY/FILE.gguf on the Hub, fetched once."""
+    if Path(name).is_file():
+        return Path(name)
+    repository, _, file = name.rpartition("/")
+    if repository.count("/") != 1 or Path(repository).exists():
+        raise DataError(f"{name}: no such file (on the Hub it is ORG/REPO/FILE.gguf)")
+    try:
+        return Path(hf_hub_download(repository, file))
+    except Exception as error:  # no such file, no network, no access
+        raise explain(name, error) from error
 
 
 def convert(path: Path) -> str:

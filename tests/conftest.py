@@ -96,6 +96,34 @@ def texts() -> list[str]:
 @pytest.fixture(scope="session")
 def byte_tokenizer(texts):
     """Byte-level BPE that puts a start token before every text, as Llama 3's does."""
+    return _wrap(_train_bytes(texts))
+
+
+@pytest.fixture(scope="session")
+def bare_tokenizer(texts):
+    """Byte-level BPE without a start token, as BLOOM's, Qwen's and SmolLM2's."""
+    return _wrap(_train_bytes(texts), "$A")
+
+
+@pytest.fixture(scope="session")
+def bart_tokenizer(texts):
+    """Byte-level BPE that puts every text between start and end, as BART's does."""
+    return _wrap(_train_bytes(texts), "<s> $A </s>")
+
+
+@pytest.fixture(scope="session")
+def unigram_tokenizer(texts):
+    """SentencePiece-style Unigram with a start token, as Llama 2's looks."""
+    return _wrap(_train_unigram(texts))
+
+
+@pytest.fixture(scope="session")
+def t5_tokenizer(texts):
+    """SentencePiece-style Unigram that ends every text, as T5's does."""
+    return _wrap(_train_unigram(texts), "$A </s>")
+
+
+def _train_bytes(texts):
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
     made = Tokenizer(models.BPE())
@@ -108,12 +136,10 @@ def byte_tokenizer(texts):
         show_progress=False,
     )
     made.train_from_iterator(texts, trainer)
-    return _wrap(made)
+    return made
 
 
-@pytest.fixture(scope="session")
-def unigram_tokenizer(texts):
-    """SentencePiece-style Unigram with a start token, as Llama 2's looks."""
+def _train_unigram(texts):
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
     made = Tokenizer(models.Unigram())
@@ -127,16 +153,15 @@ def unigram_tokenizer(texts):
         vocab_size=800, special_tokens=special, unk_token="<unk>", show_progress=False
     )
     made.train_from_iterator(texts, trainer)
-    return _wrap(made)
+    return made
 
 
-def _wrap(made):
+def _wrap(made, template: str = "<s> $A"):
     from tokenizers.processors import TemplateProcessing
     from transformers import PreTrainedTokenizerFast
 
-    made.post_processor = TemplateProcessing(
-        single="<s> $A", special_tokens=[("<s>", made.token_to_id("<s>"))]
-    )
+    named = [(name, made.token_to_id(name)) for name in ("<s>", "</s>")]
+    made.post_processor = TemplateProcessing(single=template, special_tokens=named)
     wrapped = PreTrainedTokenizerFast(tokenizer_object=made, **SPECIAL)
     wrapped.chat_template = CHAT
     return wrapped
@@ -172,31 +197,66 @@ def tiny_model(byte_tokenizer, tmp_path_factory) -> str:
 
 
 ARCHITECTURES = ("llama", "opt", "bloom", "qwen2")
+_SIZES = {
+    "opt": {"ffn_dim": 128, "word_embed_proj_dim": 64, "init_std": 0.3},
+    "bloom": {"n_layer": 2, "n_head": 2},
+    "qwen2": {"num_key_value_heads": 1},  # two query heads on one key head
+    "qwen3": {"num_key_value_heads": 1, "head_dim": 32},
+    "gemma3_text": {"num_key_value_heads": 1, "head_dim": 32, "sliding_window": 4096},
+    "smollm3": {"num_key_value_heads": 1, "no_rope_layers": [1, 0]},
+    "t5": {"d_model": 64, "d_kv": 32, "d_ff": 128, "num_layers": 2, "num_heads": 2},
+    "bart": {
+        "d_model": 64,
+        **{f"{side}_layers": 2 for side in ("encoder", "decoder")},
+        **{f"{side}_attention_heads": 2 for side in ("encoder", "decoder")},
+        **{f"{side}_ffn_dim": 128 for side in ("encoder", "decoder")},
+        "init_std": 0.3,
+    },
+}
 
 
 @pytest.fixture(scope="session")
 def make_tiny(byte_tokenizer):
-    """A function: name of an architecture -> a random model of two layers."""
-    import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
+    """A function: name of an architecture -> a random model of two layers.
 
-    def make(architecture: str, **changes):
+    `tokenizer` gives the vocabulary, and the special tokens their numbers.
+    """
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
+
+    def make(architecture: str, tokenizer=byte_tokenizer, **changes):
         names = ("bos_token_id", "eos_token_id", "pad_token_id")
-        ends = {name: getattr(byte_tokenizer, name) for name in names}
-        sizes = {
-            "opt": {"ffn_dim": 128, "word_embed_proj_dim": 64, "init_std": 0.3},
-            "bloom": {"n_layer": 2, "n_head": 2},
-            "qwen2": {"num_key_value_heads": 1},  # two query heads on one key head
-        }.get(architecture, {})
+        ends = {name: getattr(tokenizer, name) for name in names}
+        own = {} if architecture in ("t5", "bart") else TINY
+        if own is not TINY:
+            first = "pad_token_id" if architecture == "t5" else "eos_token_id"
+            ends["decoder_start_token_id"] = ends[first]
+        sizes = _SIZES.get(architecture, {})
         config = AutoConfig.for_model(
-            architecture,
-            vocab_size=len(byte_tokenizer),
-            **TINY | ends | sizes | changes,
+            architecture, vocab_size=len(tokenizer), **own | ends | sizes | changes
         )
+        kind = AutoModelForSeq2SeqLM if own is not TINY else AutoModelForCausalLM
         torch.manual_seed(0)
-        return AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
+        return kind.from_config(config, dtype=torch.float32).eval()
 
     return make
+
+
+@pytest.fixture(scope="session")
+def save_tiny(make_tiny, request, tmp_path_factory):
+    """A function: architecture, tokenizer fixture's name -> the model's folder."""
+    import torch
+
+    torch.set_num_threads(1)
+
+    def save(architecture: str, tokenizer: str, **changes) -> str:
+        found = request.getfixturevalue(tokenizer)
+        folder = tmp_path_factory.mktemp("models") / architecture
+        make_tiny(architecture, found, **changes).save_pretrained(folder)
+        found.save_pretrained(folder)
+        return str(folder)
+
+    return save
 
 
 @pytest.fixture

@@ -140,7 +140,7 @@ def test_labels_and_lists_sum_over_the_chain():
 
 
 def test_tokenizer_that_joins_prompt_and_answer_is_refused(smollm2_tokenizer):
-    with pytest.raises(DataError, match="E-c: this tokenizer joins"):
+    with pytest.raises(DataError, match="merges the end of the prompt"):
         choices.list_choices("E-c", None, "Emotions: ", smollm2_tokenizer)
 
 

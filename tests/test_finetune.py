@@ -9,7 +9,17 @@ from datasets import Dataset
 from huggingface_hub import ModelCard
 from trl import SFTTrainer
 
-from emolib import DataError, aaid, attention, batches, finetune, models, predict, runs
+from emolib import (
+    DataError,
+    aaid,
+    attention,
+    batches,
+    encoding,
+    finetune,
+    models,
+    predict,
+    runs,
+)
 from emolib.batches import Sampler
 from emolib.tasks import AAID
 from emolib.trainer import CompletionTrainer
@@ -420,11 +430,11 @@ def test_no_row_that_is_short_enough_is_an_error(rows, tiny_model, tmp_path):
 def test_row_whose_prompt_merges_with_its_answer_is_refused(byte_tokenizer):
     rows = Dataset.from_list([{"prompt": "can be infer", "completion": "red"}])
     with pytest.raises(DataError, match=r"row 0: .* merges .* 'red': take another"):
-        finetune.keep_short(rows, byte_tokenizer, 100)
+        encoding.keep_short(rows, byte_tokenizer, 100)
 
 
 def test_rows_are_tokenized_as_the_trainer_would(rows, smollm2_tokenizer):
-    found, cut = finetune.keep_short(rows[0], smollm2_tokenizer, 400)
+    found, cut = encoding.keep_short(rows[0], smollm2_tokenizer, 400)
     assert cut == 0 and found["prompt"] == rows[0]["prompt"]
     for row in found:
         own = [label for label in row["labels"] if label != -100]
@@ -436,13 +446,13 @@ def test_rows_are_tokenized_as_the_trainer_would(rows, smollm2_tokenizer):
 
 
 def test_rows_are_tokenized_once(rows, byte_tokenizer, tmp_path, monkeypatch):
-    monkeypatch.setattr(aaid.pooch, "os_cache", lambda name: tmp_path / name)
-    first, _ = finetune.keep_short(rows[0], byte_tokenizer, 150)
-    monkeypatch.setattr(aaid, "_encode", None)  # would fail if it were called
-    again, cut = finetune.keep_short(rows[0], byte_tokenizer, 150)
+    monkeypatch.setattr(encoding.pooch, "os_cache", lambda name: tmp_path / name)
+    first, _ = encoding.keep_short(rows[0], byte_tokenizer, 150)
+    monkeypatch.setattr(encoding, "_encode", None)  # would fail if it were called
+    again, cut = encoding.keep_short(rows[0], byte_tokenizer, 150)
     assert again.to_list() == first.to_list() and len(again) + cut == 40
     with pytest.raises(TypeError):
-        finetune.keep_short(rows[0], byte_tokenizer, 151)
+        encoding.keep_short(rows[0], byte_tokenizer, 151)
 
 
 @pytest.mark.parametrize("form", ["plain", "chat"])

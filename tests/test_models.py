@@ -7,7 +7,7 @@ import pooch
 import pytest
 import torch
 
-from emolib import DataError, models
+from emolib import DataError, models, names
 
 PROMPT = "Human: \nTask: How sad? Tweet: rain again. Assistant:\n"
 
@@ -176,7 +176,7 @@ def test_alias_is_a_converted_folder(smollm2_tokenizer):
 
 
 def test_alias_is_the_hub_id_without_the_package(monkeypatch):
-    monkeypatch.setattr(models.importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setattr(names.importlib.util, "find_spec", lambda _: None)
     found = models.resolve("smollm2-135m")
     assert found == "HuggingFaceTB/SmolLM2-135M-Instruct"
 

@@ -315,7 +315,7 @@ def draw(given) -> tuple[list, list[dict]]:
         if count > len(built[name]) // 10:
             raise SystemExit(f"{count} {name} rows: more than AAID has texts ({data})")
         rows, tokenizer = built[name].select(range(count)), models.load_tokenizer(MODEL)
-        found[name], cut = aaid.keep_short(rows, tokenizer, given.pack)
+        found[name], cut = encoding.keep_short(rows, tokenizer, given.pack)
         if cut:
             raise SystemExit(f"{cut} {name} rows are longer than --pack {given.pack}")
     train = found["train"].to_list()

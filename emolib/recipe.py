@@ -1,0 +1,145 @@
+"""What every fine-tuning run is made of, whatever trains it.
+
+Settings, the trainer's arguments, the adapter, the log. `trainer` hands them to TRL's
+SFTTrainer, `seq2seq` to the Seq2SeqTrainer of transformers.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+from accelerate import PartialState
+from peft import LoraConfig
+from transformers import EarlyStoppingCallback, TrainerCallback
+
+from emolib import DataError, models, runs
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All that decides a fine-tuning run's outcome beside the data and the model."""
+
+    quantization: str | None = "nf4"  # "nf4", "int8" or None for plain LoRA
+    epochs: float = 3.0
+    max_steps: int = -1  # above 0 it overrules epochs
+    learning_rate: float = 2e-4  # the paper's full tuning: 1e-6
+    batch_size: int = 16  # examples per optimizer step; the paper's: 256
+    micro_batch_size: int = 16  # examples per forward pass, a divisor of batch_size
+    warmup: float = 0.05  # share of all steps
+    scheduler: str = "cosine"
+    weight_decay: float = 1e-5
+    lora_rank: int = 16  # 0 tunes all weights, as the paper does
+    lora_alpha: int = 32
+    lora_dropout: float = 0.05
+    max_length: int = 2048  # tokens of prompt, completion and end-of-text
+    eval_steps: int = 200  # also how often a checkpoint is written
+    patience: int = 3  # evaluations without a lower validation loss until it stops
+    seed: int = 0
+    device: str = "auto"
+    dtype: str | None = None  # None: as models.choose_precision finds it
+    activation_checkpointing: bool = False  # less memory, about a third slower
+    share: bool = True  # instructions once per micro-batch, where the model can
+    regression_weight: float = 0.0  # a score's squared error beside its tokens' losses
+    progress: bool = True
+
+
+def describe_adapter(model, chosen: Settings) -> LoraConfig | None:
+    """LoRA on every linear layer but the output; None where all weights are tuned."""
+    if not chosen.lora_rank:
+        return None
+    decodes = model.config.is_encoder_decoder
+    return LoraConfig(
+        r=chosen.lora_rank,
+        lora_alpha=chosen.lora_alpha,
+        lora_dropout=chosen.lora_dropout,
+        target_modules="all-linear",
+        task_type="SEQ_2_SEQ_LM" if decodes else "CAUSAL_LM",
+    )
+
+
+def list_callbacks(folder: Path, chosen: Settings) -> list[TrainerCallback]:
+    """Early stopping, and the loss curve as a table."""
+    return [EarlyStoppingCallback(chosen.patience), LossLog(folder / "log.csv")]
+
+
+def finish_trainer(trainer, train) -> None:
+    """Adapter weights in float32, and nothing lost on the way.
+
+    TRL casts adapters of quantized models to bfloat16, checkpoints bring them back in
+    float32: in float32 from the start a resumed run equals a straight one, and fp16
+    training on older cards works. DataError if the trainer dropped rows.
+    """
+    for parameter in trainer.model.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()
+    if len(trainer.train_dataset) != len(train):
+        lost = len(train) - len(trainer.train_dataset)
+        raise DataError(f"the trainer dropped {lost} rows of {len(train)}")
+
+
+def count_processes() -> int:
+    """How many processes train together: one, but under a launcher."""
+    return PartialState().num_processes
+
+
+def count_rows(args) -> int:
+    """Rows of an optimizer step, over all processes."""
+    whole = args.train_batch_size * args.gradient_accumulation_steps
+    return whole * count_processes()
+
+
+def list_keys(train) -> list[tuple[str, str]] | None:
+    """(task, instruction) per row, by which batches are mixed; None if not known."""
+    if not {"task", "instruction"} <= set(train.column_names):
+        return None
+    named = train.select_columns(["task", "instruction"])[:]
+    return list(zip(named["task"], named["instruction"], strict=True))
+
+
+class LossLog(TrainerCallback):
+    """Writes the loss curve as data."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def on_log(self, args, state, control, **_):
+        """Rewrites the whole table, so that a resumed run has one curve."""
+        names = ("step", "epoch", "loss", "eval_loss", "learning_rate", "grad_norm")
+        reports = [r for r in state.log_history if "loss" in r or "eval_loss" in r]
+        table = pd.DataFrame(reports).reindex(columns=list(names))
+        with runs.replacing(self.path) as temporary:
+            table.to_csv(temporary, index=False)
+
+
+def list_arguments(folder: Path, chosen: Settings) -> dict:
+    """What SFTConfig and Seq2SeqTrainingArguments have in common."""
+    precision = models.choose_precision(chosen.device, chosen.dtype)
+    at_once = chosen.micro_batch_size * count_processes()
+    return {
+        "output_dir": str(folder / "checkpoints"),
+        "num_train_epochs": chosen.epochs,
+        "max_steps": chosen.max_steps,
+        "learning_rate": chosen.learning_rate,
+        "per_device_train_batch_size": chosen.micro_batch_size,
+        "per_device_eval_batch_size": chosen.micro_batch_size,
+        "gradient_accumulation_steps": chosen.batch_size // at_once,
+        "warmup_steps": chosen.warmup,  # below 1 it is a share
+        "lr_scheduler_type": chosen.scheduler,
+        "weight_decay": chosen.weight_decay,
+        "eval_strategy": "steps",
+        "eval_steps": chosen.eval_steps,
+        "save_steps": chosen.eval_steps,
+        "save_total_limit": 2,
+        "load_best_model_at_end": True,
+        "metric_for_best_model": "eval_loss",
+        "greater_is_better": False,
+        "restore_callback_states_from_checkpoint": True,
+        "logging_steps": max(1, chosen.eval_steps // 10),
+        "seed": chosen.seed,
+        "data_seed": chosen.seed,
+        "use_cpu": precision.device == "cpu",
+        "bf16": precision.mixed == "bf16",
+        "fp16": precision.mixed == "fp16",
+        "report_to": "none",
+        "disable_tqdm": not chosen.progress,
+    }
