@@ -196,6 +196,7 @@ def tiny_model(byte_tokenizer, tmp_path_factory) -> str:
     return str(folder)
 
 
+ROOT = Path(__file__).parents[1]
 ARCHITECTURES = ("llama", "opt", "bloom", "qwen2")
 _SIZES = {
     "opt": {"ffn_dim": 128, "word_embed_proj_dim": 64, "init_std": 0.3},

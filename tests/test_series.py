@@ -1,0 +1,221 @@
+"""The seven published models: found by name, loaded as published, asked as trained."""
+
+import re
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+import torch
+from conftest import ROOT
+
+from emolib import DataError, aeb, finetune, models, predict, series, weights
+from emolib.annotate import Annotator
+from emolib.prompts import to_published
+from emolib.series import SERIES
+
+TOKENIZERS = {
+    "llama": "unigram_tokenizer",
+    "opt": "byte_tokenizer",
+    "bloom": "bare_tokenizer",
+    "t5": "t5_tokenizer",
+    "bart": "bart_tokenizer",
+}
+SIZES = {  # billions of parameters, as the base models' own cards say
+    "Emollama-7b": 6.738,
+    "Emollama-chat-7b": 6.738,
+    "Emollama-chat-13b": 13.016,
+    "Emoopt-13b": 12.853,
+    "Emobloom-7b": 7.069,
+    "Emot5-large": 0.738,
+    "Emobart-large": 0.406,
+}
+
+
+def test_every_published_row_has_its_member():
+    table = pd.read_csv(ROOT / "papers" / "emollms_kdd2024" / "table5.csv")
+    tuned = table[table["kind"].str.contains("AAID")]["model"]
+    assert {member.row for member in SERIES.values()} == set(tuned)
+
+
+@pytest.mark.parametrize("name", SERIES)
+def test_shape_has_the_published_number_of_parameters(name):
+    from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
+
+    member = SERIES[name]
+    kind = AutoModelForCausalLM if member.decoder_only else AutoModelForSeq2SeqLM
+    with torch.device("meta"):
+        model = kind.from_config(member.configure())
+    assert round(model.num_parameters() / 1e9, 3) == SIZES[name]
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("Emollama-chat-7b", "Emollama-chat-7b"),
+        ("emollama-7b", "Emollama-7b"),
+        ("lzw1008/Emot5-large", "Emot5-large"),
+        ("models/Emoopt-13b.Q2_K.gguf", "Emoopt-13b"),
+        ("someone/repo/emollama-chat-13b-q8_0.gguf", "Emollama-chat-13b"),
+        ("Emollama-7b-chat.gguf", None),
+        ("Emollama-chat-7b/notes", None),
+        ("smollm2-135m", None),
+    ],
+)
+def test_member_is_found_by_name_hub_id_and_file(name, found):
+    member = series.find(name)
+    assert (member and member.name) == found
+
+
+@pytest.fixture(scope="module", params=SERIES)
+def member(request, save_tiny):
+    """A member whose weights are tiny and lie here, as if they came from the Hub."""
+    real = SERIES[request.param]
+    folder = save_tiny(real.kind, TOKENIZERS[real.kind])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(SERIES, real.name, replace(real, hub=folder))
+        yield SERIES[real.name]
+
+
+@pytest.fixture(scope="module")
+def loaded(member):
+    return models.load(member.name)
+
+
+def test_member_is_loaded_with_its_own_tokens(member, loaded):
+    model, tokenizer = loaded
+    assert model.settings["model"] == member.name
+    assert model.settings["prompt_form"] == member.form
+    ids = tokenizer("Human: \nTask").input_ids
+    begins = ids[0] == tokenizer.bos_token_id
+    if member.decoder_only:
+        assert not begins
+        assert tokenizer.eos_token_id == 2 and tokenizer.pad_token_id == 0
+        assert model.settings["answers"] == "apart"
+    else:
+        assert ids[-1] == tokenizer.eos_token_id
+        assert model.settings["answers"] == "decoder"
+
+
+def test_member_is_evaluated_as_it_was_trained(member, loaded, sample_aeb, tmp_path):
+    model, tokenizer = loaded
+    with pytest.raises(DataError, match="build the rows with form") as caught:
+        form = "plain"
+        wrong = aeb.build(["V-oc"], data="sample", form=form)
+        predict.predict(wrong, model, tokenizer, tmp_path / "no")
+    assert member.form in str(caught.value)
+    rows = aeb.build(["V-reg", "E-c"], data="sample", form=member.form)
+    rows = rows.select(range(0, len(rows), 5))
+    for method in ("constrained", "generate"):
+        found = predict.predict(
+            *(rows, model, tokenizer, tmp_path / method),
+            method=method,
+            progress=False,
+        )
+        assert len(found) == len(rows)
+    sampled = predict.predict(
+        *(rows.select([0, 1]), model, tokenizer, tmp_path / "paper"),
+        method="generate",
+        decoding="paper",
+        max_new_tokens=4,
+        progress=False,
+    )
+    assert len(sampled) == 2
+
+
+def test_member_annotates(member):
+    frame = Annotator(member.name, tasks=("V-reg", "E-c"), progress=False)(["So glad"])
+    assert frame["valence"].between(0, 1).all() and frame["reason"].isna().all()
+
+
+def test_member_trains_on_and_keeps_its_form(member, sample_aaid, tmp_path):
+    train = sample_aaid["train"].select(range(8))
+    train = train.map(lambda row: {"prompt": _shape(row["prompt"], member)})
+    run = finetune.finetune(
+        *(train, train, member.name, tmp_path / "run"),
+        quantization=None,
+        max_steps=1,
+        batch_size=4,
+        micro_batch_size=4,
+        progress=False,
+    )
+    model, tokenizer = models.load(run)
+    assert model.settings["prompt_form"] == member.form
+    assert model.settings["answers"] == ("apart" if member.decoder_only else "decoder")
+    assert (tokenizer("a").input_ids[0] == tokenizer.bos_token_id) == (
+        member.kind == "bart"
+    )
+
+
+def _shape(prompt: str, member) -> str:
+    return to_published(prompt) if member.form == "published" else prompt
+
+
+@pytest.mark.parametrize("kind", ["llama", "opt", "bloom"])
+def test_tokens_are_those_of_the_authors_training_code(kind, save_tiny, sample_aaid):
+    """Prompt and answer encoded apart, without special tokens, and 2 at the end."""
+    from transformers import AutoTokenizer
+
+    from emolib.encoding import keep_short
+
+    real = next(m for m in SERIES.values() if m.kind == kind)
+    folder = save_tiny(kind, TOKENIZERS[kind])
+    plain = AutoTokenizer.from_pretrained(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(SERIES, real.name, replace(real, hub=folder))
+        _, tokenizer = models.load(real.name)
+    rows = sample_aaid["validation"].select(range(30))
+    rows = rows.map(lambda row: {"prompt": to_published(row["prompt"])})
+    encoded, cut = keep_short(rows, tokenizer, 4096, "apart")
+    assert cut == 0
+    for row in encoded:
+        body = re.fullmatch(
+            r"Human: \n(.*)\n\nAssistant: \n", row["prompt"], re.DOTALL
+        )[1]
+        asked = f"Human: \n{body}\n\nAssistant: \n"
+        parts = [asked, row["completion"]]
+        first, second = (plain.encode(p, add_special_tokens=False) for p in parts)
+        assert row["input_ids"] == [*first, *second, 2]
+        assert row["labels"] == [-100] * len(first) + [*second, 2]
+
+
+def test_released_prompts_are_told_as_trained_or_not_at_all(real_data):
+    path = real_data / "release" / "AEB.jsonl"
+    asked, trained = aeb.read_release(path), aeb.read_release(path, "published")
+    assert (
+        asked[5]["prompt"].replace("Assistant:\n", "Assistant: \n")
+        == (trained[5]["prompt"])
+    )
+    assert all(p.endswith("\n\nAssistant: \n") for p in trained["prompt"])
+    with pytest.raises(DataError, match="released prompts are in form paper"):
+        aeb.read_release(path, "chat")
+
+
+def test_hub_id_is_what_is_asked_for(monkeypatch):
+    asked = []
+
+    def read(source, **_):
+        asked.append(source)
+        raise OSError("offline")
+
+    monkeypatch.setattr(models, "load_tokenizer", lambda _: None)
+    monkeypatch.setattr(weights, "_read_weights", read)
+    for member in SERIES.values():
+        with pytest.raises(DataError, match="offline"):
+            models.load(member.name)
+    assert asked == [member.hub for member in SERIES.values()]
+
+
+def test_gguf_on_the_hub_is_fetched(monkeypatch, tmp_path):
+    asked = []
+
+    def fetch(repository, file):
+        asked.append((repository, file))
+        (tmp_path / file).touch()
+        return str(tmp_path / file)
+
+    monkeypatch.setattr(weights, "hf_hub_download", fetch)
+    found = weights.find_gguf("someone/Emollama-7b-GGUF/Emollama-7b.Q2_K.gguf")
+    assert found == tmp_path / "Emollama-7b.Q2_K.gguf"
+    assert asked == [("someone/Emollama-7b-GGUF", "Emollama-7b.Q2_K.gguf")]
+    with pytest.raises(DataError, match="ORG/REPO/FILE"):
+        weights.find_gguf("no-such.gguf")
