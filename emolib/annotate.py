@@ -33,6 +33,7 @@ class Settings:
     adapter: str | None = None
     device: str = "auto"
     dtype: str | None = None  # "bfloat16" is faster where the CPU has it
+    backend: str = "transformers"  # or "llama.cpp", for GGUF files
     form: str | None = None  # of the prompts; None: the adapter's own, else "paper"
     max_tokens: int = 512  # of a text; what comes after is not read
     tokens_per_batch: int = 2048

@@ -139,6 +139,8 @@ def fits(model, tokenizer) -> bool:
     and plain attention, and what else a model may do nobody can list. Rounding in
     bfloat16 moves logits by a tenth of their size, a wrong attention by all of it.
     """
+    if hasattr(model, "shares"):  # llama.cpp does it itself
+        return model.shares
     if model.config.is_encoder_decoder:  # its prompts stand in no row with answers
         return False
     body, head = take_body(model)

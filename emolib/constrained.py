@@ -62,6 +62,8 @@ def judge(model, tokenizer, questions: Sequence[Question], shared: bool) -> list
     ask = _ask_together if shared else _ask_alone
     if model.config.is_encoder_decoder:
         ask = _ask_decoder
+    if hasattr(model, "ask"):  # llama.cpp
+        ask = _ask_itself
     found = in_halves(lambda part: ask(model, tokenizer, part), questions)
     return [
         describe(question, each)
@@ -84,6 +86,11 @@ def in_halves(work: Callable[[Sequence], list], items: Sequence) -> list:
 def is_memory(error: Exception) -> bool:
     """Whether an exception says that memory ran out, on whatever device."""
     return isinstance(error, MemoryError) or should_reduce_batch_size(error)
+
+
+def _ask_itself(model, tokenizer, questions) -> list[np.ndarray]:
+    """Probabilities of the answers per question, from a model that gives them."""
+    return model.ask(questions)
 
 
 def _ask_together(model, tokenizer, questions) -> list[np.ndarray]:

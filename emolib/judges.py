@@ -43,7 +43,7 @@ class LanguageModel:
         options = {
             key: value
             for key, value in asdict(chosen).items()
-            if key in ("quantization", "adapter", "device", "dtype")
+            if key in ("quantization", "adapter", "device", "dtype", "backend")
         }
         model, self.tokenizer = models.load(name, **options)
         self.model = models.merge(model)

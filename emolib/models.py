@@ -13,7 +13,7 @@ from transformers import AutoTokenizer, BitsAndBytesConfig
 from transformers.utils.logging import disable_progress_bar
 
 from emolib import DataError, series, weights
-from emolib.names import FULL, read_form, resolve, split_adapter, trace
+from emolib.names import FULL, find_file, read_form, resolve, split_adapter, trace
 from emolib.series import SERIES
 from emolib.weights import ALIASES, BUNDLED, explain, hash_weights
 
@@ -27,6 +27,7 @@ disable_progress_bar()  # one bar per load; a run's own bars stay
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # from malloc.h
 QUANTIZATIONS = (None, "nf4", "int8")
+BACKENDS = ("transformers", "llama.cpp")
 DTYPES = {
     "float32": torch.float32,
     "bfloat16": torch.bfloat16,
@@ -74,6 +75,7 @@ def load(
     adapter: str | Path | None = None,
     device: str = "auto",
     dtype: str | None = None,
+    backend: str = "transformers",
 ):
     """Model in evaluation mode and tokenizer, padding on the left.
 
@@ -82,6 +84,9 @@ def load(
     run or another adapter folder (loaded onto its own base), or one that comes with
     emolib (BUNDLED).
     `quantization`: None, "nf4" (4 bits, double quantization) or "int8".
+    `backend`: "llama.cpp" keeps a GGUF file quantized and asks it there, where
+    llama-cpp-python is installed; what comes back answers `predict` and `annotate`, but
+    is no torch module. "transformers" unpacks the file into `dtype`.
     The model's `settings` attribute says how it was loaded, for a run's provenance.
 
     Weights come from safetensors or GGUF only and no code from a model folder is ever
@@ -92,6 +97,8 @@ def load(
             f"quantization {quantization!r}: expected one of"
             f" {', '.join(map(str, QUANTIZATIONS))}"
         )
+    if backend != "transformers":
+        return _load_file(name, quantization, adapter, device, dtype, backend)
     base, adapter = split_adapter(name, adapter)
     member = series.find(trace(base))
     precision = choose_precision(device, dtype)
@@ -120,6 +127,33 @@ def load(
         "answers": _choose_style(model, member),
     }
     return model, tokenizer
+
+
+def _load_file(name, quantization, adapter, device, dtype, backend: str):
+    """A GGUF file in llama.cpp and its tokenizer, as `load` gives them."""
+    if backend not in BACKENDS:
+        raise DataError(f"backend {backend!r}: expected one of {', '.join(BACKENDS)}")
+    file = find_file(name)
+    if not file or quantization or adapter or dtype:
+        raise DataError(
+            f"{name}: llama.cpp takes a .gguf file as it is, without quantization,"
+            " adapter or dtype (an adapter becomes one by copies.convert)"
+        )
+    from emolib.llamacpp import LlamaCpp
+
+    device = choose_precision(device).device
+    model, member = LlamaCpp(file, device), series.find(name)
+    model.settings = {
+        "model": str(name),
+        "weights": weights.hash_file(file),
+        "adapter": None,
+        "adapter_weights": None,
+        "quantization": None,
+        "precision": f"{device}, llama.cpp, {model.kind}",
+        "prompt_form": member and member.form,
+        "answers": "apart" if member else "after",
+    }
+    return model, _prepare(weights.read_tokenizer(file), name)
 
 
 def _choose_style(model, member: series.Member | None) -> str:
@@ -194,6 +228,10 @@ def load_tokenizer(name: str | Path):
         tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
     except Exception as error:  # the readers' own errors are of every kind
         raise explain(source, error) from error
+    return _prepare(tokenizer, name)
+
+
+def _prepare(tokenizer, name: str | Path):
     tokenizer.padding_side = "left"
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token

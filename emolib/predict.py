@@ -83,7 +83,8 @@ def predict(
     adapter was trained on, and for a folder made with other rows, model or settings.
     """
     chosen = _read_settings(settings)
-    loaded = dict(getattr(model, "settings", {"model": model.config.name_or_path}))
+    known = getattr(model, "settings", None)
+    loaded = dict(known or {"model": model.config.name_or_path})
     _check_form(rows, loaded.get("prompt_form"))
     loaded.pop("adapter", None)  # its weights are named by their hash
     identity = {
@@ -184,6 +185,11 @@ def _constrain(rows, model, tokenizer, folder: Path, chosen: Settings) -> dict:
 
 def _write(rows, model, tokenizer, folder: Path, chosen: Settings) -> dict:
     """Lets the model write an answer to each prompt; nothing more to record."""
+    if hasattr(model, "write") and chosen.decoding != "greedy":
+        raise DataError(
+            f"decoding {chosen.decoding!r}: through llama.cpp only greedy: take"
+            " backend='transformers'"
+        )
     prompts = tokenizer(list(rows["prompt"])).input_ids
     batches = _make_batches(rows["task"], prompts, chosen)
 
@@ -261,6 +267,9 @@ def _take_up(partial: Path, batches: list) -> set[int]:
 
 
 def _generate(model, tokenizer, batch: list, tokens: int, decoding: str) -> list[str]:
+    if hasattr(model, "write"):  # llama.cpp
+        ends = {tokenizer.eos_token_id}
+        return tokenizer.batch_decode(model.write(batch, tokens, ends))
     decoder_only = not model.config.is_encoder_decoder
     side = "left" if decoder_only else "right"  # BART counts positions from the left
     inputs = tokenizer.pad(

@@ -103,8 +103,9 @@ def find_gguf(name: str) -> Path:
 
 def convert(path: Path) -> str:
     """A GGUF file as a folder of fp32 safetensors in the cache; its path."""
-    digest = pooch.file_hash(path)[:16]
-    target = Path(pooch.os_cache("emolib")) / "models" / f"{path.stem}-{digest}"
+    target = (
+        Path(pooch.os_cache("emolib")) / "models" / f"{path.stem}-{hash_file(path)}"
+    )
     if target.is_dir():
         return str(target)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -130,3 +131,16 @@ def _convert_into(path: Path, folder: Path) -> None:
     AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name).save_pretrained(
         folder
     )
+
+
+def read_tokenizer(path: Path):
+    """A GGUF file's tokenizer, without its weights; DataError where it is bad."""
+    try:
+        return AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
+    except Exception as error:  # of every kind
+        raise DataError(f"{path}: no readable GGUF tokenizer: {error}") from error
+
+
+def hash_file(path: Path) -> str:
+    """Short SHA-256 of a file."""
+    return pooch.file_hash(path)[:16]
