@@ -1,4 +1,4 @@
-"""The command line: `emolib annotate`."""
+"""The command line: `emolib annotate`, and what `commands` adds."""
 
 import sys
 import tempfile
@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from typer import Argument, Option
 
-from emolib import DataError, __version__
+from emolib import DataError, __version__, commands
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -33,7 +33,7 @@ class Format(StrEnum):
 
 @app.callback()
 def _describe() -> None:
-    """Reads affect from text: intensities, valence, emotions."""
+    """Reads affect from text: intensities, valence, emotions; and makes what does."""
 
 
 @app.command()
@@ -98,6 +98,10 @@ def annotate(
         ),
     ] = None,
     quantization: Annotated[str | None, Option(help="nf4 or int8")] = None,
+    backend: Annotated[
+        str,
+        Option(help="transformers; or llama.cpp, which keeps a .gguf file quantized"),
+    ] = "transformers",
     device: Annotated[str, Option(help="auto, cpu, cuda, cuda:1")] = "auto",
     form: Annotated[
         str | None,
@@ -163,6 +167,7 @@ def annotate(
         "max_tokens": max_tokens,
         "dtype": dtype,
         "quantization": quantization,
+        "backend": backend,
         "device": device,
         "form": form,
     }
@@ -204,6 +209,9 @@ def _run(asked: tuple, options: dict) -> None:
         with inside.open("rb") as file:
             while block := file.read(2**20):
                 sys.stdout.buffer.write(block)
+
+
+commands.add_to(app)
 
 
 def main() -> None:

@@ -72,11 +72,10 @@ def run(file: str | Path, only: list[str] | None = None) -> list[Path]:
     import papermill
 
     file = Path(file)
-    given = _read_run(file)
+    given = read_run(file)
     if os.environ.get("EMOLIB_DATA"):
         os.environ["EMOLIB_DATA"] = os.path.abspath(os.environ["EMOLIB_DATA"])
     notebooks = find_notebooks()
-    _validate(given, _read_all(notebooks), str(file))
     chosen = [path for path in notebooks if not only or path.name[:2] in only]
     target = runs.place("runs") / file.stem / "notebooks"
     target.mkdir(parents=True, exist_ok=True)
@@ -117,7 +116,15 @@ def refresh(only: list[str] | None = None) -> None:
             nbformat.write(notebook, temporary)
 
 
-def _read_run(file: Path) -> dict:
+def read_run(file: str | Path) -> dict:
+    """A run file's parameters; DataError for one that no notebook has, or of a type."""
+    file = Path(file)
+    given = _read_yaml(file)
+    _validate(given, _read_all(find_notebooks()), str(file))
+    return given
+
+
+def _read_yaml(file: Path) -> dict:
     try:
         given = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (FileNotFoundError, IsADirectoryError):
@@ -192,7 +199,7 @@ def main() -> None:
         done = run(options.file, options.only)
     except DataError as error:
         raise SystemExit(f"emolib.execute: {error}") from None
-    _report(done, _read_run(Path(options.file)))
+    _report(done, _read_yaml(Path(options.file)))
 
 
 def _report(done: list[Path], given: dict) -> None:

@@ -79,7 +79,7 @@ def finetune(
 @contextmanager
 def _opened(run: str | Path, identity: dict, chosen: Settings):
     """The run folder, opened by the first process; the others wait for it."""
-    team = PartialState(cpu=models.choose_precision(chosen.device).device == "cpu")
+    team = recipe.join(chosen.device)
     if not team.is_main_process:
         team.wait_for_everyone()
         yield Path(run)
@@ -124,6 +124,7 @@ def read_log(run: str | Path) -> pd.DataFrame:
 
 def _read_settings(given: dict) -> Settings:
     chosen = runs.read_settings(Settings, given, "fine-tuning")
+    recipe.join(chosen.device)
     processes = count_processes()
     at_once = chosen.micro_batch_size * processes
     if chosen.micro_batch_size < 1 or chosen.batch_size % at_once:

@@ -77,6 +77,15 @@ def finish_trainer(trainer, train) -> None:
         raise DataError(f"the trainer dropped {lost} rows of {len(train)}")
 
 
+def join(device: str = "auto") -> PartialState:
+    """This process among those that a launcher started, or alone.
+
+    Called before anything else asks for them: without a GPU they find one another only
+    where they are told that they compute on the CPU.
+    """
+    return PartialState(cpu=models.choose_precision(device).device == "cpu")
+
+
 def count_processes() -> int:
     """How many processes train together: one, but under a launcher."""
     return PartialState().num_processes

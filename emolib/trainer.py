@@ -26,7 +26,7 @@ def make_trainer(model, tokenizer, train, validation, folder: Path, chosen: Sett
         peft_config=recipe.describe_adapter(model, chosen),
         callbacks=recipe.list_callbacks(folder, chosen),
     )
-    if sharing:
+    if sharing or recipe.count_processes() > 1:  # several see the rows that one sees
         trainer.keys = recipe.list_keys(train)
     trainer.regression_weight = chosen.regression_weight
     recipe.finish_trainer(trainer, train)

@@ -13,7 +13,7 @@ from emolib import annotate as judging
 WORDS = ["good", "bad", "so sad", "great joy", "a table", "good", "", "awful 😭"]
 OPTIONS = [
     *("--text-column", "--model", "--task", "--resume", "--overwrite", "--chunk"),
-    *("--max-tokens", "--dtype", "--quantization", "--device", "--form"),
+    *("--max-tokens", "--dtype", "--quantization", "--backend", "--device", "--form"),
     *("--input-format", "--output-format", "--encoding", "--delimiter"),
     *("--plain-quotes", "--escape-formulas", "--quiet"),
 ]

@@ -37,7 +37,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from emolib import aaid, models, runs  # first, for it keeps bitsandbytes quiet
+from emolib import aaid, encoding, models, runs  # first: keeps bitsandbytes quiet
 
 # isort: split
 import pandas as pd

@@ -1,0 +1,50 @@
+"""Notebook 2's fine-tuning without the notebook: for launchers that start processes.
+
+    accelerate launch --config_file FILE -m emolib train RUN.yaml
+
+A notebook's kernel is one process; several GPUs want one each. The run file and the
+defaults are the notebook's, so are the rows and the run folder: notebook 3 goes on
+from there.
+"""
+
+from pathlib import Path
+
+from datasets import Dataset
+
+from emolib import aaid, execute, finetune, models, runs
+
+# The notebook's parameters that say which rows, not how to train.
+_ROWS = ("data", "seed", "prompt_form", "model", "train_rows", "validation_rows", "out")
+
+
+def train(file: str | Path) -> Path:
+    """The run folder of a run file's fine-tuning, finished.
+
+    Interrupted, the same command goes on from the last checkpoint. DataError names a
+    parameter that no notebook has or that is of another type.
+    """
+    notebook = next(p for p in execute.find_notebooks() if p.name.startswith("02"))
+    known = execute.read_parameters(notebook)
+    given = execute.read_run(file)
+    chosen = {name: given.get(name, default) for name, (_, default) in known.items()}
+    tokenizer = models.load_tokenizer(chosen["model"])
+    whole = aaid.build(chosen["data"], chosen["seed"], chosen["prompt_form"], tokenizer)
+    rows = {
+        "train": _take(whole["train"], chosen["train_rows"]),
+        "validation": _take(whole["validation"], chosen["validation_rows"]),
+    }
+    settings = {name: value for name, value in chosen.items() if name not in _ROWS}
+    for name in ("quantization", "dtype"):  # a notebook's "" is None
+        settings[name] = settings[name] or None
+    return finetune.finetune(
+        **rows,
+        model=chosen["model"],
+        run=runs.place(chosen["out"]) / "finetune",
+        seed=chosen["seed"],
+        **settings,
+    )
+
+
+def _take(rows: Dataset, count: int) -> Dataset:
+    """The first `count` rows, all for 0."""
+    return rows.select(range(min(count or len(rows), len(rows))))
