@@ -8,6 +8,8 @@
 # make bench       building AAID (rows per second), building and scoring AEB (memory)
 # make speed       evaluation and training beside what people use today, an hour alone;
 #                  ADAPTER=run folder, GGUF=the merged weights for llama.cpp (optional)
+# make llamacpp    llama.cpp for GGUF files, compiled from source (needs a C++ compiler; ten
+#                  minutes on two cores), and its converter
 # make browser     notebooks 0 and 1 in a real JupyterLab, in headless Chromium (from the
 #                  system's packages); screenshots in runs/browser
 # Each does its own set-up in .venv (one per Python version) and starts at once after that.
@@ -23,7 +25,7 @@ endif
 export TOKENIZERS_PARALLELISM := false
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test reproduce lexicons figures notebooks bench speed browser clean
+.PHONY: demo test reproduce lexicons figures notebooks bench speed llamacpp browser clean
 
 demo: $(VENV)/.done
 	HF_HUB_OFFLINE=1 $(BIN)/python -m emolib.execute notebooks/runs/sample.yaml
@@ -60,6 +62,23 @@ speed: $(VENV)/.done
 	  --batch 16 --micro 8 --validation 64
 	HF_HUB_OFFLINE=1 $(BIN)/python tests/bench/bench_growth.py --model $(ADAPTER)
 	$(BIN)/python tests/bench/draw.py
+
+llamacpp: $(VENV)/.llamacpp
+
+# The converter is llama.cpp's own script, which travels in the same source archive.
+$(VENV)/.llamacpp: environment.yml $(VENV)/.done
+	sed -n 's/.*`pip install \(llama-cpp-python==[^`]*\)`.*/\1/p' environment.yml \
+	  | tr ' ' '\n' > $(VENV)/llamacpp.txt
+	$(BIN)/python -m pip install -q -r $(VENV)/llamacpp.txt
+	rm -rf $(VENV)/sdist $(VENV)/llama.cpp
+	$(BIN)/python -m pip download -q --no-deps --no-binary llama-cpp-python \
+	  -d $(VENV)/sdist $$(head -n 1 $(VENV)/llamacpp.txt)
+	mkdir $(VENV)/llama.cpp
+	tar -xzf $(VENV)/sdist/*.tar.gz -C $(VENV)/llama.cpp --strip-components=3 --wildcards \
+	  '*/vendor/llama.cpp/convert_hf_to_gguf.py' '*/vendor/llama.cpp/conversion/*' \
+	  '*/vendor/llama.cpp/gguf-py/*'
+	rm -rf $(VENV)/sdist
+	touch $@
 
 browser: $(VENV)/.done
 	$(BIN)/python -m pip install -q playwright==1.65.2

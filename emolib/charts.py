@@ -74,6 +74,36 @@ def draw_forest(
     return axes
 
 
+def draw_copies(copies: pd.DataFrame, scores: pd.DataFrame) -> list[Axes]:
+    """Copies of one model: a panel with their scores, one with speed against size.
+
+    `copies` as `copies.compare` gives it, `scores` as `metrics.tabulate`, with the
+    copy's name as model. Whiskers are 95 % intervals over the items.
+    """
+    _, axes = plt.subplots(1, 2, figsize=(7.2, 3.4), layout="constrained")
+    names = list(copies["copy"])
+    shown = scores[scores["model"].isin(names) & ~scores["metric"].str.contains(r"\.")]
+    shown = shown.drop_duplicates(["model", "task"])  # the first metric of each
+    tasks = list(dict.fromkeys(shown["task"]))
+    width = 0.8 / len(names)
+    colors = sns.color_palette("colorblind", len(names))
+    for number, name in enumerate(names):
+        part = shown[shown["model"] == name].set_index("task").reindex(tasks)
+        spot = np.arange(len(tasks)) + (number - (len(names) - 1) / 2) * width
+        style = {"color": colors[number], "label": name}
+        axes[0].bar(spot, part["value"], width, yerr=_reach(part), **style)
+        line = copies[copies["copy"] == name].iloc[0]
+        axes[1].scatter(line["megabytes"], line["items_per_second"], 40, **style)
+    labels = [f"{t}\n{shown[shown['task'] == t]['metric'].iloc[0]}" for t in tasks]
+    axes[0].set(xticks=range(len(tasks)), xticklabels=labels, ylabel="score")
+    axes[1].set(xlabel="weights in memory (MB)", ylabel="items per second")
+    axes[1].set(xlim=(0, None), ylim=(0, None))
+    handles = axes[1].get_legend_handles_labels()
+    below = {"loc": "upper center", "bbox_to_anchor": (0.5, 0.0), "ncols": 3}
+    axes[1].figure.legend(*handles, **below)
+    return list(axes)
+
+
 def _take(scores: pd.DataFrame, wanted: dict[str, str]) -> pd.DataFrame:
     """The rows a figure shows, with `column`: the sub-task's name and unit."""
     heads = {

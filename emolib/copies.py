@@ -5,13 +5,20 @@ its small changes would be lost in rounding. GGUF files are written by llama.cpp
 converter and quantizer.
 """
 
+import importlib.util
 import os
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
-from emolib import DataError, llamacpp, models, runs
+import numpy as np
+import pandas as pd
+from datasets import Dataset
+from safetensors import SafetensorError
+
+from emolib import DataError, llamacpp, models, predict, runs
 
 # What the converter writes itself; any other kind is quantized from float16.
 CONVERTED = ("f32", "f16", "bf16", "q8_0")
@@ -33,10 +40,13 @@ def merge(run: str | Path, folder: str | Path, dtype: str = "float16") -> Path:
         raise DataError(f"{folder}: there already: take another name, or remove it")
     model, tokenizer = models.load(run, device="cpu", dtype="float32")
     whole = models.merge(model).to(models.DTYPES[dtype])
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with runs.replacing(folder) as temporary:
-        whole.save_pretrained(temporary)
-        tokenizer.save_pretrained(temporary)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with runs.replacing(folder) as temporary:
+            whole.save_pretrained(temporary)
+            tokenizer.save_pretrained(temporary)
+    except (OSError, SafetensorError) as error:
+        raise DataError(f"{folder}: cannot write: {error}") from error
     return folder
 
 
@@ -72,6 +82,12 @@ def convert(
     return target
 
 
+def is_ready() -> bool:
+    """Whether llama.cpp and its converter are installed here (make llamacpp)."""
+    there = importlib.util.find_spec("llama_cpp") is not None
+    return there and (Path(sys.prefix) / "llama.cpp" / SCRIPT).is_file()
+
+
 def _find_converter(given: str | Path | None) -> Path:
     place = Path(given) if given else Path(sys.prefix) / "llama.cpp"
     script = place / SCRIPT if place.is_dir() else place
@@ -98,3 +114,59 @@ def _write(script: Path, folder: Path, target: Path, kind: str) -> None:
             f"{folder}: llama.cpp's converter refuses it:"
             f" {said[-1] if said else 'it wrote nothing'}"
         )
+
+
+def compare(
+    rows: Dataset, copies: dict[str, dict], folder: str | Path
+) -> tuple[pd.DataFrame, dict[str, pd.DataFrame]]:
+    """What each copy of a model costs, and its answers by name.
+
+    `rows` as `predict.predict` takes them; `copies`: name -> what `models.load` is to
+    be given, "name" for its first argument. Columns: copy, megabytes (weights in
+    memory), seconds, items_per_second (both missing for a run that was interrupted),
+    moved and most_moved (mean and greatest distance of any answer's probability from
+    the first copy's). Answers stay in `folder`, a run per copy: a second call reads
+    them back, with the times that were measured then.
+    """
+    lines, found = [], {}
+    for name, loading in copies.items():
+        print(f"{name} ...", flush=True)
+        run = Path(folder) / name.replace(" ", "_")
+        found[name] = _measure(rows, run, **loading)
+        cost = runs.read(run)
+        first = found[next(iter(copies))]
+        distances = _measure_distances(first, found[name])
+        lines.append(
+            {
+                "copy": name,
+                "megabytes": cost["megabytes"],
+                "seconds": cost.get("seconds"),
+                "items_per_second": cost.get("items_per_second"),
+                "moved": float(distances.mean()),
+                "most_moved": float(distances.max()),
+            }
+        )
+    return pd.DataFrame(lines), found
+
+
+def _measure(rows: Dataset, run: Path, name: str, **loading) -> pd.DataFrame:
+    """A copy's answers; what they cost goes into the run's record."""
+    if (run / "run.json").is_file() and "megabytes" in runs.read(run):
+        return predict.read(run)
+    fresh = not run.exists()
+    model, tokenizer = models.load(name, **loading)
+    size = model.size if hasattr(model, "size") else model.get_memory_footprint()
+    start = time.perf_counter()
+    answers = predict.predict(rows, model, tokenizer, run, progress=False)
+    took = time.perf_counter() - start
+    cost = {"megabytes": round(size / 1e6, 1)}
+    if fresh:
+        cost |= {"seconds": round(took, 2), "items_per_second": len(rows) / took}
+    runs.finish(run, **cost)
+    return answers
+
+
+def _measure_distances(one: pd.DataFrame, other: pd.DataFrame) -> np.ndarray:
+    """Distances of all answers' probabilities, of all items."""
+    pairs = zip(one["probabilities"], other["probabilities"], strict=True)
+    return np.array([abs(a[key] - b[key]) for a, b in pairs for key in a])

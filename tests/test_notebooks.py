@@ -26,7 +26,15 @@ def get_source(cell: dict) -> str:
 
 
 def test_notebooks_are_numbered_in_order():
-    assert [path.name[:2] for path in NOTEBOOKS] == ["00", "01", "02", "03", "04", "05"]
+    assert [path.name[:2] for path in NOTEBOOKS] == [
+        "00",
+        "01",
+        "02",
+        "03",
+        "04",
+        "05",
+        "06",
+    ]
 
 
 @each_notebook
