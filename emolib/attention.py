@@ -79,14 +79,18 @@ def encode(model, row: Row) -> torch.Tensor:
         with _alibi_by_position(body, row):
             mask = _make_dense_mask(row, body.dtype)
             return body(**inputs, attention_mask=mask).last_hidden_state[0]
-    with _attention(body):
+    with attending(body):
         inputs |= {"position_ids": row.positions, "forest": row}
         return body(**inputs).last_hidden_state[0]
 
 
 @contextmanager
-def _attention(body):
-    """The body with this file's attention; as it was afterwards."""
+def attending(body):
+    """The body with this file's attention; as it was afterwards.
+
+    Around a training step where activations are checkpointed: the backward pass
+    computes layers again, and has to do so with the same attention.
+    """
     before = body.config._attn_implementation
     body.config._attn_implementation = _NAME
     try:

@@ -97,6 +97,14 @@ class CompletionTrainer(SFTTrainer):
             keys=self.keys,
         )
 
+    def training_step(self, model, inputs, *given, **more):
+        """One forward and backward pass, see `attention.attending`."""
+        if "forest" not in inputs:
+            return super().training_step(model, inputs, *given, **more)
+        body, _ = attention.take_body(self.accelerator.unwrap_model(model))
+        with attention.attending(body):
+            return super().training_step(model, inputs, *given, **more)
+
     def compute_loss(self, model, inputs, return_outputs=False, **kwargs):
         """Mean negative log-likelihood of the completion tokens, in nats."""
         shared = "forest" in inputs

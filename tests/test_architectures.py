@@ -217,6 +217,22 @@ def pair(request, save_tiny):
     return models.load(save_tiny(request.param, KINDS[request.param]))
 
 
+@pytest.mark.parametrize("architecture", ["t5", "bart"])
+def test_checkpointed_activations_change_nothing(
+    rows, save_tiny, tmp_path, architecture
+):
+    folder = save_tiny(architecture, KINDS[architecture])
+    found = [
+        finetune.finetune(
+            *(*rows, folder, tmp_path / f"run {again}"),
+            activation_checkpointing=again,
+            **FAST | {"max_steps": 3},
+        )
+        for again in (False, True)
+    ]
+    assert read_weights(found[0]) == read_weights(found[1])
+
+
 @pytest.mark.parametrize("task", ["EI-reg", "V-oc", "GoEmotions"])
 def test_decoder_gives_each_answer_its_probability(pair, sample_aeb, task, tmp_path):
     model, tokenizer = pair

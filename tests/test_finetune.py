@@ -7,6 +7,7 @@ import torch
 from conftest import ARCHITECTURES
 from datasets import Dataset
 from huggingface_hub import ModelCard
+from safetensors.torch import load_file
 from trl import SFTTrainer
 
 from emolib import (
@@ -323,6 +324,25 @@ def test_shared_batch_has_the_loss_and_gradients_of_the_plain_one(
     other = differentiate(trainer, plain, SFTTrainer.compute_loss)
     assert one[0] == pytest.approx(other[0], abs=1e-4) and one[0] > 1
     assert (one[1] - other[1]).norm() < 1e-4 * other[1].norm()
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_checkpointed_activations_change_nothing(
+    rows, make_tiny, byte_tokenizer, tmp_path, architecture
+):
+    """Layers that are computed again in the backward pass use the same attention."""
+    make_tiny(architecture).save_pretrained(tmp_path / "base")
+    byte_tokenizer.save_pretrained(tmp_path / "base")
+    options = FAST | {"quantization": None, "max_steps": 3, "lora_dropout": 0.0}
+    found = []
+    for again in (False, True):
+        run = finetune.finetune(
+            *(*rows, str(tmp_path / "base"), tmp_path / f"run {again}"),
+            activation_checkpointing=again,
+            **options,
+        )
+        found.append(load_file(run / "adapter" / "adapter_model.safetensors"))
+    assert all(torch.allclose(found[0][k], found[1][k], atol=1e-5) for k in found[0])
 
 
 def test_training_shares_unless_told_otherwise(rows, tiny_model, tmp_path):

@@ -149,7 +149,7 @@ def test_memory_grows_with_the_micro_batch_and_falls_with_checkpointing():
     assert all(plain > less for plain, less in zip(*sizes_, strict=True))
 
 
-@pytest.mark.parametrize("name", ["Emollama-7b", "Emoopt-13b", "Emobart-large"])
+@pytest.mark.parametrize("name", ["Emollama-7b", "Emoopt-13b"])
 def test_checkpointing_formula_is_near_a_checkpointed_step(name):
     config = SERIES[name].configure()
     found = footprint.measure(config, False, 16, 0.05, True)
@@ -165,7 +165,7 @@ def test_checkpointing_formula_is_near_a_checkpointed_step(name):
 
 def test_dropout_is_as_before_after_a_trace():
     before = torch.nn.functional.dropout
-    footprint.measure(LlamaConfig(**TINY["llama"], **HEADS), True, 4, 0.1, True)
+    footprint.measure(LlamaConfig(**TINY["llama"], **HEADS), True, 16, 0.05, True)
     assert torch.nn.functional.dropout is before
 
 

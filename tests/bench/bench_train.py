@@ -110,7 +110,8 @@ def make_lora():
 
 def make_emolib(rows: Dataset, plan: Plan, folder: str, share: bool):
     """Our trainer, its steps alone: a run's validations and checkpoints left out."""
-    from emolib.trainer import Settings, make_trainer
+    from emolib.recipe import Settings
+    from emolib.trainer import make_trainer
 
     chosen = Settings(
         quantization=None,
