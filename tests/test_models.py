@@ -74,6 +74,7 @@ def test_model_is_ready_to_answer(tiny_model):
         "quantization": None,
         "precision": "cpu, float32",
         "prompt_form": None,
+        "answers": "after",
     }
 
 
