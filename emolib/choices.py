@@ -14,7 +14,7 @@ from functools import cached_property, lru_cache
 import numpy as np
 import torch
 
-from emolib.encoding import encode_answers
+from emolib.encoding import choose_style, encode_answers
 from emolib.prompts import complete, form_of
 from emolib.tasks import Task, get
 
@@ -105,6 +105,7 @@ def list_choices(
     # All prompts of a task end alike from the answer's name on, and what stands before
     # does not change the answer's tokens: so the tree is grown once.
     tail = prompt[max(0, prompt.rfind(get(task).answer)) :]
+    style = choose_style(style, prompt)
     return _list_after(task, asked, tail, gap, tokenizer, style)
 
 

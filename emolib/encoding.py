@@ -23,9 +23,15 @@ from datasets import (
 )
 
 from emolib import DataError, runs
+from emolib.prompts import PUBLISHED, form_of
 
 STYLES = ("after", "apart", "decoder")
 _BARE = {"add_special_tokens": False}
+
+
+def choose_style(style: str, prompt: str) -> str:
+    """The style for a prompt: one in form "published" never joins its answer."""
+    return "apart" if style == "after" and form_of(prompt) == PUBLISHED else style
 
 
 def encode_answers(
@@ -69,6 +75,7 @@ def keep_short(
     first. DataError if a prompt's tokens are not a prefix of the whole row's, since
     training would then show the model another prompt than it is asked later.
     """
+    style = choose_style(style, rows[0]["prompt"])
     known = {"rows": runs.hash_rows(rows), "length": max_length, "version": 2}
     known["tokenizer"] = hashlib.sha256(_describe_tokenizer(tokenizer)).hexdigest()
     known["style"] = style

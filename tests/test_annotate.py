@@ -184,7 +184,7 @@ def test_lexicon_judges_valence_without_a_model(name):
     [
         ("vader", {"tasks": ["E-c"]}, "task 'E-c': vader judges V-reg"),
         ("x", {"tasks": ["SST"]}, "task 'SST': annotate judges EI-reg, EI-oc, V-reg"),
-        ("x", {"form": "verse"}, "form 'verse': expected one of paper, plain, chat"),
+        ("x", {"form": "verse"}, "form 'verse': expected one of paper, published"),
         ("x", {"max_tokens": 0}, "max_tokens is 0"),
         ("x", {"speed": 9}, "no annotation setting speed"),
         ("no/such/model", {}, "cannot load model 'no/such/model'"),

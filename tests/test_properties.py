@@ -226,7 +226,8 @@ def test_prompt_holds_its_text_and_is_a_prefix(task, form, byte_tokenizer):
         prompt, whole = made["prompt"], made["prompt"] + made["completion"]
         assert prompts.form_of(prompt) == form and row["text"].strip() in prompt
         asked, ids = byte_tokenizer([prompt, whole]).input_ids
-        assert ids[: len(asked)] == asked and len(ids) > len(asked)
+        if form != prompts.PUBLISHED:  # its answers are encoded apart
+            assert ids[: len(asked)] == asked and len(ids) > len(asked)
         if form == "paper":
             assert aeb._RELEASED.fullmatch(prompt)
 
