@@ -26,7 +26,10 @@ def annotate_folder(
     chunk: int = 512,
     **settings,
 ) -> str:
-    """The target: the source's rows in their order, each with `annotate`'s columns.
+    """The target: the source's rows, each with `annotate`'s columns.
+
+    Ray 2.60 is asked to keep the rows' order and was seen not to once: bring a column
+    to sort by where the order matters.
 
     `workers` processes hold one model each and take `chunk` rows at a time, with `cpus`
     cores and `gpus` of a GPU apiece (0.5: two share one). Reading and writing need

@@ -50,6 +50,7 @@ def test_two_workers_give_the_rows_of_the_plain_call(
         folder, tmp_path / "out", "body", tiny_model, workers=2, chunk=10, **settings
     )
     found, plain = pd.read_parquet(out), pd.read_parquet(folder)
+    found = found.sort_values("id", ignore_index=True)  # Ray may reorder blocks
     assert list(found)[:3] == ["id", "body", "tags"]
     assert found["id"].tolist() == plain["id"].tolist() and len(found) == ROWS
     assert found["tags"].map(list).tolist() == plain["tags"].map(list).tolist()
