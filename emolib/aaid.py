@@ -48,6 +48,59 @@ def build(
     )
 
 
+def take(rows: Dataset, passes: str, seed: int = 0) -> Dataset:
+    """AAID rows of some of the ten passes over the corpus, mixed by `seed`.
+
+    `passes` says which, by task: "EI-reg=2 V-reg=1-4" takes every EI-reg row once,
+    under the second of its instructions, and every V-reg row four times; other tasks
+    are left out. "" takes `rows` as they are. So rows of small tasks are seen more
+    often.
+    DataError for an unknown task, or passes that are not within 1 to 10.
+    """
+    if not passes.strip():
+        return rows
+    wanted = dict(_read_passes(part) for part in passes.split())
+    seen: dict[tuple, int] = {}
+    kept = []
+    columns = zip(rows["task"], rows["emotion"], rows["id"], strict=True)
+    for number, (task, *key) in enumerate(columns):
+        count = seen[task, *key] = seen.get((task, *key), 0) + 1
+        if count in wanted.get(task, ()):
+            kept.append(number)
+    return rows.select(np.random.default_rng(seed).permutation(kept))
+
+
+def _read_passes(part: str) -> tuple[str, range]:
+    found = re.fullmatch(r"([^=]+)=(\d+)(?:-(\d+))?", part)
+    task, first, last = found.groups() if found else (part, "0", None)
+    chosen = range(int(first), int(last or first) + 1)
+    if task not in AAID or not chosen or chosen[0] < 1 or chosen[-1] > 10:
+        raise DataError(
+            f"passes: {part!r}: expected a task of {', '.join(AAID)} with one of its"
+            " ten passes or a span of them, such as V-reg=1-4"
+        )
+    return task, chosen
+
+
+def spread(rows: Dataset, count: int, even: bool = False) -> Dataset:
+    """The first `count` rows, all for 0; if `even` the first ones of each task alike.
+
+    A dev set has three times more rows of one task than of another, and a correlation
+    over thirty of them says little.
+    """
+    if not even or not count:
+        return rows.select(range(min(count or len(rows), len(rows))))
+    tasks = list(rows["task"])
+    share = count // len(set(tasks))
+    seen = dict.fromkeys(tasks, 0)
+    kept = []
+    for number, task in enumerate(tasks):
+        seen[task] += 1
+        if seen[task] <= share:
+            kept.append(number)
+    return rows.select(kept)
+
+
 def audit(data: str | Path = "official") -> pd.DataFrame:
     """Texts that stand in AAID and in AEB-1's test data, one row per pair of places.
 

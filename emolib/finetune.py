@@ -13,7 +13,7 @@ import json
 import shutil
 import traceback
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 
 import pandas as pd
@@ -26,6 +26,7 @@ from transformers import TrainerState, TrainingArguments
 from transformers.trainer_utils import get_last_checkpoint
 
 from emolib import DataError, models, recipe, runs, seq2seq
+from emolib import validation as judging
 from emolib.aaid import check_rows
 from emolib.constrained import is_memory
 from emolib.encoding import keep_short
@@ -63,12 +64,14 @@ def finetune(
     chosen = _read_settings(settings)
     for name, rows in (("train", train), ("validation", validation)):
         check_rows(rows, name)
+    judging.check(chosen.choose_by, validation)
     identity = {
         "model": str(model),
         "prompt_form": form_of(train[0]["prompt"]),
         "train": {"rows": len(train), "sha256": runs.hash_rows(train)},
         "validation": {"rows": len(validation), "sha256": runs.hash_rows(validation)},
         **{key: value for key, value in asdict(chosen).items() if key != "progress"},
+        **recipe.describe_start(chosen),
     }
     with _opened(run, identity, chosen) as folder:
         if "finished" not in runs.read(folder):
@@ -120,6 +123,37 @@ def read_log(run: str | Path) -> pd.DataFrame:
     if not path.is_file():
         raise DataError(f"{run}: no log.csv, so no fine-tuning run with a report yet")
     return pd.read_csv(path)
+
+
+def read_more(text: str) -> dict:
+    """Fields of `Settings` from "name=value name=value", a notebook's `more`.
+
+    In a value of several words commas stand for spaces: "lora_targets=q_proj,v_proj".
+    DataError for an unknown name or a value of another type.
+    """
+    kinds = {each.name: each.type for each in fields(Settings)}
+    found = {}
+    for part in text.split():
+        name, equals, value = part.partition("=")
+        kind = kinds.get(name)
+        try:
+            if not equals or kind not in _READERS:
+                raise ValueError
+            found[name] = _READERS[kind](value)
+        except (ValueError, KeyError):
+            names = ", ".join(name for name, kind in kinds.items() if kind in _READERS)
+            raise DataError(
+                f"more: {part!r}: expected name=value with a name of {names}"
+            ) from None
+    return found
+
+
+_READERS = {
+    int: int,
+    float: float,
+    bool: {"True": True, "False": False}.__getitem__,
+    str: lambda value: value.replace(",", " "),
+}
 
 
 def _read_settings(given: dict) -> Settings:
@@ -185,7 +219,7 @@ def _attempt(train, validation, name: str, folder: Path, chosen: Settings, size:
                 rows_left_out={"train": cut, "validation": cut_too},
                 steps=trainer.state.global_step,
                 best_step=trainer.state.best_global_step,
-                best_eval_loss=trainer.state.best_metric,
+                **_read_best(trainer.state),
             )
 
 
@@ -240,6 +274,15 @@ def train_on(trainer, folder: Path) -> None:
     trainer.train(resume_from_checkpoint=last)
 
 
+def _read_best(state: TrainerState) -> dict:
+    """The validation loss at the best step, and the score there if it was measured."""
+    best: dict = {}
+    for report in state.log_history:
+        if report["step"] == state.best_global_step:
+            best |= {key: report[key] for key in recipe.MEASURED if key in report}
+    return {f"best_{name}": value for name, value in best.items()}
+
+
 def _find_checkpoint(folder: Path) -> str | None:
     """The last checkpoint written to its end; its trainer_state.json comes last."""
     while folder.is_dir() and (last := get_last_checkpoint(str(folder))):
@@ -269,7 +312,7 @@ def _save(trainer, tokenizer, name: str, folder: Path) -> None:
         card = _CARD.read_text(encoding="utf-8").format(
             base=base,
             hub="" if local else f"base_model: {base}\n",
-            loss=trainer.state.best_metric,
+            loss=_read_best(trainer.state)["best_eval_loss"],
             step=trainer.state.best_global_step,
             rows=len(trainer.train_dataset),
             record=json.dumps(runs.read(folder), indent=1),

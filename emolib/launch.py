@@ -9,12 +9,11 @@ from there.
 
 from pathlib import Path
 
-from datasets import Dataset
-
 from emolib import aaid, execute, finetune, models, runs
 
 # The notebook's parameters that say which rows, not how to train.
-_ROWS = ("data", "seed", "prompt_form", "model", "train_rows", "validation_rows", "out")
+_ROWS = ("data", "seed", "prompt_form", "model", "passes", "more", "out")
+_ROWS = (*_ROWS, "train_rows", "validation_rows")
 
 
 def train(file: str | Path) -> Path:
@@ -29,11 +28,15 @@ def train(file: str | Path) -> Path:
     chosen = {name: given.get(name, default) for name, (_, default) in known.items()}
     tokenizer = models.load_tokenizer(chosen["model"])
     whole = aaid.build(chosen["data"], chosen["seed"], chosen["prompt_form"], tokenizer)
+    more = finetune.read_more(chosen["more"])
+    mixed = aaid.take(whole["train"], chosen["passes"], chosen["seed"])
+    even = more.get("choose_by") == "score"
     rows = {
-        "train": _take(whole["train"], chosen["train_rows"]),
-        "validation": _take(whole["validation"], chosen["validation_rows"]),
+        "train": aaid.spread(mixed, chosen["train_rows"]),
+        "validation": aaid.spread(whole["validation"], chosen["validation_rows"], even),
     }
     settings = {name: value for name, value in chosen.items() if name not in _ROWS}
+    settings |= more
     for name in ("quantization", "dtype"):  # a notebook's "" is None
         settings[name] = settings[name] or None
     return finetune.finetune(
@@ -43,8 +46,3 @@ def train(file: str | Path) -> Path:
         seed=chosen["seed"],
         **settings,
     )
-
-
-def _take(rows: Dataset, count: int) -> Dataset:
-    """The first `count` rows, all for 0."""
-    return rows.select(range(min(count or len(rows), len(rows))))

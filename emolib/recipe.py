@@ -9,10 +9,17 @@ from pathlib import Path
 
 import pandas as pd
 from accelerate import PartialState
-from peft import LoraConfig
+from peft import (
+    LoraConfig,
+    PeftConfig,
+    load_peft_weights,
+    set_peft_model_state_dict,
+)
 from transformers import EarlyStoppingCallback, TrainerCallback
 
 from emolib import DataError, models, runs
+from emolib.names import split_adapter
+from emolib.weights import hash_weights
 
 
 @dataclass(frozen=True)
@@ -31,9 +38,12 @@ class Settings:
     lora_rank: int = 16  # 0 tunes all weights, as the paper does
     lora_alpha: int = 32
     lora_dropout: float = 0.05
+    lora_targets: str = "all-linear"  # or ends of layers' names: "q_proj v_proj"
+    start: str = ""  # an adapter to go on from: a run, a folder or one in BUNDLED
     max_length: int = 2048  # tokens of prompt, completion and end-of-text
     eval_steps: int = 200  # also how often a checkpoint is written
-    patience: int = 3  # evaluations without a lower validation loss until it stops
+    patience: int = 3  # evaluations without progress until it stops
+    choose_by: str = "loss"  # or "score", see `validation`: how the best step is found
     seed: int = 0
     device: str = "auto"
     dtype: str | None = None  # None: as models.choose_precision finds it
@@ -44,15 +54,26 @@ class Settings:
 
 
 def describe_adapter(model, chosen: Settings) -> LoraConfig | None:
-    """LoRA on every linear layer but the output; None where all weights are tuned."""
+    """LoRA on linear layers, never the output; None where all weights are tuned.
+
+    DataError where no layer's name ends as `lora_targets` says.
+    """
     if not chosen.lora_rank:
         return None
     decodes = model.config.is_encoder_decoder
+    targets = chosen.lora_targets.split()
+    names = [name for name, _ in model.named_modules()]
+    for target in targets:
+        if target != "all-linear" and not any(n.endswith(target) for n in names):
+            raise DataError(
+                f"lora_targets: no layer of this model is called {target!r}"
+                " (all-linear takes every linear layer)"
+            )
     return LoraConfig(
         r=chosen.lora_rank,
         lora_alpha=chosen.lora_alpha,
         lora_dropout=chosen.lora_dropout,
-        target_modules="all-linear",
+        target_modules="all-linear" if "all-linear" in targets else targets,
         task_type="SEQ_2_SEQ_LM" if decodes else "CAUSAL_LM",
     )
 
@@ -62,19 +83,57 @@ def list_callbacks(folder: Path, chosen: Settings) -> list[TrainerCallback]:
     return [EarlyStoppingCallback(chosen.patience), LossLog(folder / "log.csv")]
 
 
-def finish_trainer(trainer, train) -> None:
-    """Adapter weights in float32, and nothing lost on the way.
+def finish_trainer(trainer, train, start: str = "") -> None:
+    """Adapter weights in float32, from `start` if named, and nothing lost on the way.
 
     TRL casts adapters of quantized models to bfloat16, checkpoints bring them back in
     float32: in float32 from the start a resumed run equals a straight one, and fp16
     training on older cards works. DataError if the trainer dropped rows.
     """
+    if start:
+        _take_over(trainer.model, start)
     for parameter in trainer.model.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
     if len(trainer.train_dataset) != len(train):
         lost = len(train) - len(trainer.train_dataset)
         raise DataError(f"the trainer dropped {lost} rows of {len(train)}")
+
+
+def describe_start(chosen: Settings) -> dict:
+    """The hash of the adapter to go on from, for the record.
+
+    DataError if it is none.
+    """
+    if not chosen.start:
+        return {}
+    if not chosen.lora_rank:
+        raise DataError("start: an adapter to go on from needs lora_rank above 0")
+    return {"start_weights": hash_weights(_find_start(chosen.start))}
+
+
+def _find_start(start: str) -> Path:
+    _, folder = split_adapter(start, None)
+    if folder is None:
+        raise DataError(f"start: {start} is no adapter")
+    return Path(folder)
+
+
+def _take_over(model, start: str) -> None:
+    """Weights of the adapter `start` into the new adapter, which has to be alike."""
+    folder = _find_start(start)
+    own, given = model.peft_config["default"], PeftConfig.from_pretrained(folder)
+    for name in ("r", "lora_alpha"):
+        if getattr(own, name) != getattr(given, name):
+            raise DataError(
+                f"start: {start} has {name}={getattr(given, name)} in its LoRA, this"
+                f" run {getattr(own, name)}: they have to agree"
+            )
+    found = set_peft_model_state_dict(model, load_peft_weights(folder, "cpu"))
+    fresh = [name for name in found.missing_keys if "lora_" in name]
+    if fresh or found.unexpected_keys:
+        odd = [*fresh, *found.unexpected_keys][0]
+        raise DataError(f"start: {start} was trained on other layers ({odd})")
 
 
 def join(device: str = "auto") -> PartialState:
@@ -105,6 +164,9 @@ def list_keys(train) -> list[tuple[str, str]] | None:
     return list(zip(named["task"], named["instruction"], strict=True))
 
 
+MEASURED = ("eval_loss", "eval_score")
+
+
 class LossLog(TrainerCallback):
     """Writes the loss curve as data."""
 
@@ -113,7 +175,7 @@ class LossLog(TrainerCallback):
 
     def on_log(self, args, state, control, **_):
         """Rewrites the whole table, so that a resumed run has one curve."""
-        names = ("step", "epoch", "loss", "eval_loss", "learning_rate", "grad_norm")
+        names = ("step", "epoch", "loss", *MEASURED, "learning_rate", "grad_norm")
         reports = [r for r in state.log_history if "loss" in r or "eval_loss" in r]
         table = pd.DataFrame(reports).reindex(columns=list(names))
         with runs.replacing(self.path) as temporary:
@@ -140,8 +202,8 @@ def list_arguments(folder: Path, chosen: Settings) -> dict:
         "save_steps": chosen.eval_steps,
         "save_total_limit": 2,
         "load_best_model_at_end": True,
-        "metric_for_best_model": "eval_loss",
-        "greater_is_better": False,
+        "metric_for_best_model": f"eval_{chosen.choose_by}",
+        "greater_is_better": chosen.choose_by == "score",
         "restore_callback_states_from_checkpoint": True,
         "logging_steps": max(1, chosen.eval_steps // 10),
         "seed": chosen.seed,

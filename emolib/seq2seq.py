@@ -14,6 +14,7 @@ from emolib import DataError, recipe
 from emolib.batches import Sampler
 from emolib.encoding import keep_short
 from emolib.recipe import Settings
+from emolib.validation import Judged
 
 _COLUMNS = ["input_ids", "labels"]
 
@@ -44,7 +45,9 @@ def make_trainer(model, tokenizer, train, validation, folder: Path, chosen: Sett
         callbacks=recipe.list_callbacks(folder, chosen),
     )
     trainer.keys = recipe.list_keys(train)
-    recipe.finish_trainer(trainer, train)
+    if chosen.choose_by == "score":
+        trainer.judged = validation
+    recipe.finish_trainer(trainer, train, chosen.start)
     return trainer
 
 
@@ -54,7 +57,7 @@ def _select(rows, tokenizer, chosen: Settings):
     return rows.select_columns(_COLUMNS)
 
 
-class PairTrainer(Seq2SeqTrainer):
+class PairTrainer(Judged, Seq2SeqTrainer):
     """Seq2SeqTrainer whose optimizer steps see all tasks, as `CompletionTrainer`'s."""
 
     keys: list | None = None  # (task, instruction) per training row

@@ -11,6 +11,7 @@ from emolib.choices import list_choices
 from emolib.encoding import keep_short
 from emolib.recipe import Settings
 from emolib.tasks import get
+from emolib.validation import Judged
 
 
 def make_trainer(model, tokenizer, train, validation, folder: Path, chosen: Settings):
@@ -29,7 +30,9 @@ def make_trainer(model, tokenizer, train, validation, folder: Path, chosen: Sett
     if sharing or recipe.count_processes() > 1:  # several see the rows that one sees
         trainer.keys = recipe.list_keys(train)
     trainer.regression_weight = chosen.regression_weight
-    recipe.finish_trainer(trainer, train)
+    if chosen.choose_by == "score":
+        trainer.judged = validation
+    recipe.finish_trainer(trainer, train, chosen.start)
     return trainer
 
 
@@ -72,7 +75,7 @@ def _select(rows, tokenizer, chosen: Settings):
     return rows.select_columns(columns)
 
 
-class CompletionTrainer(SFTTrainer):
+class CompletionTrainer(Judged, SFTTrainer):
     """SFTTrainer whose micro-batch shares its instructions, where the model can.
 
     The language-model head sees completion tokens only. TRL 1.16 does that on a GPU;
