@@ -1,5 +1,9 @@
 # make demo        the main job on the bundled sample, no network but the package index
 # make test        ruff, pytest, every notebook
+# make result      the adapter that emolib brings, trained, asked about all of AEB, audited;
+#                  several hours on two cores (set EMOLIB_DATA)
+# make result-check  scores the committed judgements again: numbers in the README and in
+#                  figures must be the same (set EMOLIB_DATA)
 # make reproduce   RUN=semeval_cpu: the same path on real data (set EMOLIB_DATA);
 #                  ONLY="03 04" runs these notebooks alone
 # make lexicons    VADER's and TextBlob's rows on the released benchmark
@@ -25,7 +29,7 @@ endif
 export TOKENIZERS_PARALLELISM := false
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test reproduce lexicons figures notebooks bench speed llamacpp browser clean
+.PHONY: demo test result result-check reproduce lexicons figures notebooks bench speed llamacpp browser clean
 
 demo: $(VENV)/.done
 	HF_HUB_OFFLINE=1 $(BIN)/python -m emolib.execute notebooks/runs/sample.yaml
@@ -37,6 +41,20 @@ test: $(VENV)/.done
 	rm -rf runs/sample
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -x --nbval-lax --nbval-current-env \
 	  --nbval-cell-timeout=900 notebooks
+
+# Both stages of training, the adapter in its place, all of AEB, the audit, the tables.
+result: $(VENV)/.done
+	$(BIN)/python -m emolib train notebooks/runs/emo_smollm2.yaml
+	$(BIN)/python -m emolib train notebooks/runs/emo_smollm2_more.yaml
+	$(BIN)/python -m emolib export runs/emo_smollm2_more/finetune emolib/adapters/emo-smollm2-135m
+	$(BIN)/python -m emolib.execute notebooks/runs/emo_smollm2_result.yaml --only 07
+	cp runs/emo_smollm2_result/calibrate_emo_smollm2/calibration.json \
+	  emolib/adapters/emo-smollm2-135m/
+	$(BIN)/python -m emolib.execute notebooks/runs/emo_smollm2_result.yaml --only 08
+	$(BIN)/python -m emolib.standings
+
+result-check: $(VENV)/.done
+	EMOLIB_REQUIRE_REAL_DATA=1 HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -q tests/test_result.py
 
 reproduce: $(VENV)/.done
 	$(BIN)/python -m emolib.execute notebooks/runs/$(RUN).yaml $(if $(ONLY),--only $(ONLY))

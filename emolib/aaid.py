@@ -55,11 +55,14 @@ def take(rows: Dataset, passes: str, seed: int = 0) -> Dataset:
     under the second of its instructions, and every V-reg row four times; other tasks
     are left out. "" takes `rows` as they are. So rows of small tasks are seen more
     often.
-    DataError for an unknown task, or passes that are not within 1 to 10.
+    DataError for an unknown task or one named twice, and for passes that are not
+    within 1 to 10.
     """
     if not passes.strip():
         return rows
-    wanted = dict(_read_passes(part) for part in passes.split())
+    wanted = read_passes(passes)
+    if len(wanted) < len(passes.split()):
+        raise DataError(f"passes: {passes!r}: a task stands there twice")
     seen: dict[tuple, int] = {}
     kept = []
     columns = zip(rows["task"], rows["emotion"], rows["id"], strict=True)
@@ -70,7 +73,12 @@ def take(rows: Dataset, passes: str, seed: int = 0) -> Dataset:
     return rows.select(np.random.default_rng(seed).permutation(kept))
 
 
-def _read_passes(part: str) -> tuple[str, range]:
+def read_passes(passes: str) -> dict[str, range]:
+    """Task to the passes over it, from 1 on, see `take`."""
+    return dict(_read_part(part) for part in passes.split())
+
+
+def _read_part(part: str) -> tuple[str, range]:
     found = re.fullmatch(r"([^=]+)=(\d+)(?:-(\d+))?", part)
     task, first, last = found.groups() if found else (part, "0", None)
     chosen = range(int(first), int(last or first) + 1)

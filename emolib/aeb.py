@@ -61,6 +61,22 @@ def build(
     )
 
 
+def turn(rows: Dataset, turns: int, form: str = "paper", tokenizer=None) -> Dataset:
+    """The same items under their task's next instruction but `turns`, in a circle.
+
+    `rows` as `build` gives them. An item asked under several instructions and averaged
+    (`distributions.average`) is judged more surely.
+    """
+    found = []
+    for row in rows.to_list():
+        choices = instructions(row["task"])
+        place = choices.index(row["instruction"]) + turns
+        row["instruction"] = choices[place % len(choices)]
+        row["prompt"] = render({**row, "gold": None}, form, tokenizer)["prompt"]
+        found.append(row)
+    return Dataset.from_list(found, features=rows.features)
+
+
 def _draw_test(task: Task, data: str | Path, seed: int) -> pd.DataFrame:
     frame = corpora.read(task.name, "test", data)
     if task.draw is None or task.draw >= len(frame):

@@ -37,6 +37,7 @@ class Settings:
     form: str | None = None  # of the prompts; None: the adapter's own, else "paper"
     max_tokens: int = 512  # of a text; what comes after is not read
     tokens_per_batch: int = 2048
+    coverage: float | None = None  # of intervals around scores: 0.8, 0.9 or 0.95
     progress: bool = True
 
 
@@ -54,7 +55,11 @@ def annotate(texts: Iterable[str], model: str = DEFAULT, **settings) -> pd.DataF
     has_anger and so on for eleven emotions (E-c): True or False;
     each of these with `_confidence`, the model's own probability, 0 to 1, of the class
       or of the True or False beside it, or that a score lies within 0.1 of the one
-      beside it (untrained probabilities: they are not calibrated);
+      beside it (after temperature scaling where the model has a calibration.json, as
+      the bundled one has, see notebook 7; else as the model gives it);
+    with `coverage`, anger_intensity_low and _high and so on for every score: the ends
+      of an interval that holds the raters' mean in that share of texts like those of
+      SemEval-2018 (split-conformal; a promise about many texts, not about one);
     reason: why a text was not judged, or that it was cut; else missing.
 
     What cannot be judged (no text, an empty one) is missing and never an exception.
@@ -71,9 +76,11 @@ class Annotator:
             settings["tasks"] = tuple(settings["tasks"])
         self.chosen = _read_settings(settings)
         self.tasks = _choose_tasks(model, self.chosen.tasks)
-        self.columns = list_columns(self.tasks)
+        self.columns = list_columns(self.tasks, self.chosen.coverage)
         self._known: dict[bytes, tuple[np.ndarray, str | None]] = {}
         if model in lexicons.NAMES:
+            if self.chosen.coverage is not None:
+                raise DataError(f"coverage: {model} has no calibrated intervals")
             self._judge = Lexicon(model)
         else:
             self._judge = LanguageModel(model, self.tasks, self.chosen)
@@ -85,6 +92,7 @@ class Annotator:
             "tasks": list(self.tasks),
             "max_tokens": self.chosen.max_tokens,
             "tokens_per_batch": self.chosen.tokens_per_batch,
+            "coverage": self.chosen.coverage,
             **self._judge.settings,
         }
 
@@ -165,8 +173,10 @@ class Annotator:
         return frame.astype(self.columns | {"reason": "str"})
 
 
-def list_columns(tasks: Iterable[str]) -> dict[str, str]:
+def list_columns(tasks: Iterable[str], coverage: float | None = None) -> dict:
     """Column -> pandas type of what `annotate` gives for these tasks, without reason.
+
+    With `coverage` the ends of an interval after every score.
 
     >>> list(list_columns(["V-oc"]))
     ['valence_class', 'valence_class_confidence']
@@ -178,6 +188,8 @@ def list_columns(tasks: Iterable[str]) -> dict[str, str]:
         for about in task.emotions or task.labels or ("",):
             column = COLUMNS[name].format(about)
             columns |= {column: kinds[task.kind], f"{column}_confidence": "float64"}
+            if coverage and task.kind == "score":
+                columns |= {f"{column}_low": "float64", f"{column}_high": "float64"}
     return columns
 
 

@@ -90,6 +90,14 @@ def annotate(
         int,
         Option(help="of a text; what comes after is not read, and `reason` says so"),
     ] = 512,
+    coverage: Annotated[
+        float | None,
+        Option(
+            help="adds an interval to every score, for this share of texts:"
+            " 0.8, 0.9 or 0.95",
+            show_default="no intervals",
+        ),
+    ] = None,
     dtype: Annotated[
         str | None,
         Option(
@@ -165,6 +173,7 @@ def annotate(
     options = {
         "tasks": tuple(task) if task else None,
         "max_tokens": max_tokens,
+        "coverage": coverage,
         "dtype": dtype,
         "quantization": quantization,
         "backend": backend,

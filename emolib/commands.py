@@ -1,4 +1,4 @@
-"""The command line beside `annotate`: plan, train, merge, convert, push."""
+"""The command line beside `annotate`: plan, train, export, merge, convert, push."""
 
 from contextlib import contextmanager
 from enum import StrEnum
@@ -18,7 +18,7 @@ _DTYPE = Option(help="float16, bfloat16 or float32")
 
 def add_to(app: typer.Typer) -> None:
     """Adds these commands to the program."""
-    for command in (plan, train, merge, convert, push):
+    for command in (plan, train, export, merge, convert, push):
         app.command()(command)
 
 
@@ -46,6 +46,17 @@ def train(
 
     with _explaining("train"):
         typer.echo(launch.train(file))
+
+
+def export(
+    run: Annotated[Path, Argument(metavar="RUN", help="a finished fine-tuning run")],
+    folder: Annotated[Path, Argument(metavar="FOLDER", help="written anew")],
+) -> None:
+    """Writes what is needed to use a run's adapter, its weights in float16."""
+    from emolib import finetune
+
+    with _explaining("export"):
+        typer.echo(finetune.export(run, folder))
 
 
 def merge(

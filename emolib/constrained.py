@@ -15,10 +15,9 @@ from transformers.modeling_outputs import BaseModelOutput
 
 from emolib import answers, attention, forest
 from emolib.choices import Choices, list_choices, read_labels, read_list
+from emolib.decisions import THRESHOLD
 from emolib.prompts import read_range
 from emolib.tasks import describe_class
-
-THRESHOLD = 0.5  # a label counts from this probability on
 
 
 @dataclass(frozen=True)

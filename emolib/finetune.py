@@ -44,7 +44,10 @@ def finetune(
     run: str | Path = "runs/finetune",
     **settings,
 ) -> Path:
-    """The run folder's path, with the adapter of the lowest validation loss in it.
+    """The run folder's path, with the adapter of the best step in it.
+
+    That is the step of the lowest validation loss, or of the best answers to the
+    validation rows if `choose_by` says so (see `validation`).
 
     The folder holds adapter/ (safetensors, model card), run.json (settings, data
     hashes, versions, seed, commit, results), log.csv (the loss curve) and checkpoints/.
@@ -118,7 +121,10 @@ def export(run: str | Path, folder: str | Path) -> Path:
 
 
 def read_log(run: str | Path) -> pd.DataFrame:
-    """The loss curve: step, epoch, loss, eval_loss, learning_rate, one row a report."""
+    """The loss curve, one row a report: step, epoch, loss, eval_loss, eval_score etc.
+
+    eval_score is empty but where the best step is chosen by it.
+    """
     path = Path(run) / "log.csv"
     if not path.is_file():
         raise DataError(f"{run}: no log.csv, so no fine-tuning run with a report yet")

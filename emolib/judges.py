@@ -6,7 +6,9 @@ from dataclasses import asdict
 import numpy as np
 from datasets import Dataset
 
+from emolib import DataError
 from emolib.baselines import lexicons
+from emolib.distributions import NEAR, cool, cool_labels, expect, key_of
 from emolib.prompts import instructions, render
 from emolib.tasks import Task, get
 
@@ -17,7 +19,6 @@ COLUMNS = {
     "V-oc": "valence_class",
     "E-c": "has_{}",
 }
-NEAR = 0.1  # a score's confidence: how probable it is that it lies this close
 _CHARACTERS = 16  # per token at most, before a text is tokenized at all
 Judged = tuple[dict[str, float], str | None]
 
@@ -38,7 +39,7 @@ class LanguageModel:
     """A language model, asked every task about every text under one instruction."""
 
     def __init__(self, name: str, tasks: tuple[str, ...], chosen):
-        from emolib import attention, models  # torch: not for a lexicon
+        from emolib import attention, decisions, models  # torch: not for a lexicon
 
         options = {
             key: value
@@ -55,7 +56,13 @@ class LanguageModel:
             for task in tasks
             for emotion in get(task).emotions or (None,)
         ]
-        self.settings = {**self.model.settings, "prompt_form": self.form}
+        self.rules, found = decisions.find(self.model.settings["adapter"])
+        self.level = _read_level(self.rules, chosen.coverage)
+        self.settings = {
+            **self.model.settings,
+            "prompt_form": self.form,
+            "calibration": found,
+        }
         self.settings.pop("adapter")  # its weights are named by their hash
 
     def __call__(self, texts: list[str], report: Callable) -> list[Judged]:
@@ -106,27 +113,53 @@ class LanguageModel:
         for ask, record in zip(self.asks, records, strict=True):
             if not np.isfinite(list(record["probabilities"].values())).all():
                 return {}, "the model's probabilities are not finite numbers"
-            values |= _read_record(get(ask["task"]), ask["emotion"], record)
+            task, emotion = get(ask["task"]), ask["emotion"]
+            values |= _read_record(task, emotion, record, self.rules, self.level)
         return values, reason
 
 
-def _read_record(task: Task, emotion: str | None, record: dict) -> dict[str, float]:
-    """Column -> value from a record of `constrained.judge`."""
-    pattern, found = COLUMNS[task.name], {}
-    if task.kind == "labels":
-        for label, p in record["probabilities"].items():
-            held = label in record["prediction"]
-            found[pattern.format(label)] = float(held)
-            found[pattern.format(label) + "_confidence"] = p if held else 1 - p
-        return found
-    column = pattern.format(emotion)
-    if task.kind == "ordinal":
-        value, sure = record["prediction"], record["probability"]
-    else:
-        value = record["mean"]
-        sure = sum(
-            p
-            for other, p in record["probabilities"].items()
-            if abs(float(other) - value) <= NEAR
+def _read_level(rules, coverage: float | None) -> str | None:
+    """The name of the level of intervals; DataError if they were not made for it."""
+    if coverage is None:
+        return None
+    level = f"{coverage:g}"
+    known = sorted({name for widths in rules.half_widths.values() for name in widths})
+    if level not in known:
+        there = f"there are {', '.join(known)}" if known else "this model has none"
+        raise DataError(
+            f"coverage {coverage}: no intervals were calibrated for it: {there}"
+            " (notebook 7 makes them)"
         )
-    return {column: float(value), f"{column}_confidence": min(1.0, float(sure))}
+    return level
+
+
+def _read_record(task: Task, emotion: str | None, record: dict, rules, level) -> dict:
+    """Column -> value from a record of `constrained.judge`, by these decisions."""
+    from emolib.decisions import decide_one
+
+    pattern, given = COLUMNS[task.name], record["probabilities"]
+    heat = rules.temperatures.get(task.name, 1.0)
+    mean = expect(task.name, record)
+    decided = decide_one(task, emotion, given, mean, rules)
+    if task.kind == "labels":
+        sure = dict(zip(given, cool_labels([*given.values()], heat), strict=True))
+        return _read_labels(pattern, decided, sure)
+    column, values = pattern.format(emotion), np.array([float(name) for name in given])
+    cooled = cool(np.array(list(given.values())), heat)
+    near = NEAR if task.kind == "score" else 0
+    sure = float(cooled[np.abs(values - decided) <= near].sum())
+    found = {column: float(decided), f"{column}_confidence": min(1.0, sure)}
+    if level and task.kind == "score":
+        half = rules.half_widths[key_of(task.name, emotion)][level]
+        ends = np.clip([decided - half, decided + half], *task.range)
+        found |= {f"{column}_low": float(ends[0]), f"{column}_high": float(ends[1])}
+    return found
+
+
+def _read_labels(pattern: str, decided: tuple, sure: dict) -> dict[str, float]:
+    found = {}
+    for label, p in sure.items():
+        held = label in decided
+        found[pattern.format(label)] = float(held)
+        found[pattern.format(label) + "_confidence"] = float(p if held else 1 - p)
+    return found

@@ -9,7 +9,7 @@ from there.
 
 from pathlib import Path
 
-from emolib import aaid, execute, finetune, models, runs
+from emolib import DataError, aaid, execute, finetune, models, runs
 
 # The notebook's parameters that say which rows, not how to train.
 _ROWS = ("data", "seed", "prompt_form", "model", "passes", "more", "out")
@@ -26,9 +26,11 @@ def train(file: str | Path) -> Path:
     known = execute.read_parameters(notebook)
     given = execute.read_run(file)
     chosen = {name: given.get(name, default) for name, (_, default) in known.items()}
+    more = finetune.read_more(chosen["more"])
+    if twice := sorted(more.keys() & known.keys()):
+        raise DataError(f"{file}: more: {', '.join(twice)}: a parameter of its own")
     tokenizer = models.load_tokenizer(chosen["model"])
     whole = aaid.build(chosen["data"], chosen["seed"], chosen["prompt_form"], tokenizer)
-    more = finetune.read_more(chosen["more"])
     mixed = aaid.take(whole["train"], chosen["passes"], chosen["seed"])
     even = more.get("choose_by") == "score"
     rows = {

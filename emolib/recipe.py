@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
+import torch
 from accelerate import PartialState
 from peft import (
     LoraConfig,
@@ -16,10 +17,11 @@ from peft import (
     set_peft_model_state_dict,
 )
 from transformers import EarlyStoppingCallback, TrainerCallback
+from transformers.pytorch_utils import Conv1D
 
 from emolib import DataError, models, runs
 from emolib.names import split_adapter
-from emolib.weights import hash_weights
+from emolib.weights import BUNDLED, explain, hash_weights
 
 
 @dataclass(frozen=True)
@@ -56,17 +58,22 @@ class Settings:
 def describe_adapter(model, chosen: Settings) -> LoraConfig | None:
     """LoRA on linear layers, never the output; None where all weights are tuned.
 
-    DataError where no layer's name ends as `lora_targets` says.
+    DataError where no such layer's name ends as `lora_targets` says.
     """
     if not chosen.lora_rank:
         return None
     decodes = model.config.is_encoder_decoder
-    targets = chosen.lora_targets.split()
-    names = [name for name, _ in model.named_modules()]
+    targets = chosen.lora_targets.split() or [""]
+    names = [
+        f".{name}"
+        for name, layer in model.named_modules()
+        if isinstance(layer, torch.nn.Linear | Conv1D)
+        and layer is not model.get_output_embeddings()
+    ]
     for target in targets:
-        if target != "all-linear" and not any(n.endswith(target) for n in names):
+        if target != "all-linear" and not any(n.endswith(f".{target}") for n in names):
             raise DataError(
-                f"lora_targets: no layer of this model is called {target!r}"
+                f"lora_targets: no linear layer of this model is called {target!r}"
                 " (all-linear takes every linear layer)"
             )
     return LoraConfig(
@@ -90,11 +97,11 @@ def finish_trainer(trainer, train, start: str = "") -> None:
     float32: in float32 from the start a resumed run equals a straight one, and fp16
     training on older cards works. DataError if the trainer dropped rows.
     """
-    if start:
-        _take_over(trainer.model, start)
     for parameter in trainer.model.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
+    if start:
+        _take_over(trainer.model, start)
     if len(trainer.train_dataset) != len(train):
         lost = len(train) - len(trainer.train_dataset)
         raise DataError(f"the trainer dropped {lost} rows of {len(train)}")
@@ -113,23 +120,34 @@ def describe_start(chosen: Settings) -> dict:
 
 
 def _find_start(start: str) -> Path:
-    _, folder = split_adapter(start, None)
+    name = start if start in BUNDLED else runs.place(start)
+    _, folder = split_adapter(name, None)
     if folder is None:
         raise DataError(f"start: {start} is no adapter")
+    if not (Path(folder) / "adapter_model.safetensors").is_file():
+        raise DataError(f"start: {start} has no adapter_model.safetensors")
     return Path(folder)
 
 
 def _take_over(model, start: str) -> None:
     """Weights of the adapter `start` into the new adapter, which has to be alike."""
     folder = _find_start(start)
-    own, given = model.peft_config["default"], PeftConfig.from_pretrained(folder)
+    own = model.peft_config["default"]
+    try:
+        given = PeftConfig.from_pretrained(folder)
+        weights = load_peft_weights(folder, "cpu")
+    except Exception as error:  # of every kind
+        raise explain(start, error) from error
     for name in ("r", "lora_alpha"):
         if getattr(own, name) != getattr(given, name):
             raise DataError(
                 f"start: {start} has {name}={getattr(given, name)} in its LoRA, this"
                 f" run {getattr(own, name)}: they have to agree"
             )
-    found = set_peft_model_state_dict(model, load_peft_weights(folder, "cpu"))
+    try:
+        found = set_peft_model_state_dict(model, weights)
+    except RuntimeError as error:  # tensors of other sizes
+        raise explain(start, error) from error
     fresh = [name for name in found.missing_keys if "lora_" in name]
     if fresh or found.unexpected_keys:
         odd = [*fresh, *found.unexpected_keys][0]

@@ -49,7 +49,7 @@ def annotate_folder(
     context = ray.data.DataContext.get_current()
     context.execution_options.preserve_order = True
     rows = ray.data.read_parquet(str(source))
-    _check_columns(source, rows.schema().names, text_column, settings.get("tasks"))
+    _check_columns(source, rows.schema().names, text_column, settings)
     # Ray's own blocks are by size, and a million short texts would be one worker's.
     rows = rows.repartition(target_num_rows_per_block=chunk)
     judged = rows.map_batches(
@@ -96,10 +96,11 @@ def _import_ray():
     return ray
 
 
-def _check_columns(source, there: list[str], column: str, tasks) -> None:
+def _check_columns(source, there: list[str], column: str, settings: dict) -> None:
     if column not in there:
         raise DataError(f"{source}: no column {column!r}: there are {', '.join(there)}")
-    ours = (*list_columns(tasks or AAID), "reason")
+    tasks = settings.get("tasks") or AAID
+    ours = (*list_columns(tasks, settings.get("coverage")), "reason")
     clash = [name for name in ours if name in there]
     if clash:
         raise DataError(f"{source}: already has the columns {', '.join(clash)}")

@@ -4,10 +4,10 @@ import sys
 
 import pandas as pd
 import pytest
-from datasets import load_dataset
+from datasets import Dataset, load_dataset
 from huggingface_hub import DatasetCard
 
-from emolib import aaid, prompts, runs
+from emolib import DataError, aaid, prompts, runs
 from emolib.tasks import AAID, TASKS
 
 ROW = ["task", "id", "emotion", "text"]
@@ -27,6 +27,110 @@ def test_first_tenth_holds_every_row_once(sample_aaid):
     assert not tenth.duplicated(ROW).any()
     assert tenth["task"].value_counts().equals(rows["task"].value_counts() // 10)
     assert tenth["instruction"].nunique() == 50
+
+
+def cut_passes(rows, task: str) -> list[list[tuple]]:
+    """A task's rows in each tenth of AAID, which is a pass over the corpus."""
+    frame, size = rows.to_pandas(), len(rows) // 10
+    passes = [frame[start : start + size] for start in range(0, len(rows), size)]
+    return [read_sorted(part[part["task"] == task]) for part in passes]
+
+
+def read_sorted(frame: pd.DataFrame) -> list[tuple]:
+    names = ["id", "emotion", "instruction"]
+    return sorted(frame[names].astype(str).itertuples(index=False, name=None))
+
+
+def test_passes_are_the_tenths_of_a_task(sample_aaid):
+    rows = sample_aaid["train"]
+    taken = aaid.take(rows, "EI-oc=2 V-reg=3-5").to_pandas()
+    assert taken["task"].value_counts().to_dict() == {
+        task: count * len(cut_passes(rows, task)[0])
+        for task, count in (("EI-oc", 1), ("V-reg", 3))
+    }
+    second, valence = cut_passes(rows, "EI-oc")[1], cut_passes(rows, "V-reg")
+    assert read_sorted(taken[taken["task"] == "EI-oc"]) == second
+    found = read_sorted(taken[taken["task"] == "V-reg"])
+    assert found == sorted(row for part in valence[2:5] for row in part)
+
+
+def test_each_pass_shows_a_row_under_another_instruction(sample_aaid):
+    taken = aaid.take(sample_aaid["train"], "EI-reg=2-5 V-oc=1-4").to_pandas()
+    grouped = taken.groupby(ROW, dropna=False)["instruction"]
+    assert (grouped.size() == 4).all() and (grouped.nunique() == 4).all()
+
+
+def test_passes_are_mixed_by_the_seed(sample_aaid):
+    rows = sample_aaid["train"]
+    one, again, other = (aaid.take(rows, "V-reg=1-2 E-c=1", s) for s in (3, 3, 4))
+    assert one.to_list() == again.to_list() != other.to_list()
+    assert read_sorted(one.to_pandas()) == read_sorted(other.to_pandas())
+    half = one.select(range(len(one) // 2)).to_pandas()
+    first = set(cut_passes(rows, "V-reg")[0])
+    drawn = read_sorted(half[half["task"] == "V-reg"])
+    assert 0 < sum(row in first for row in drawn) < len(drawn)  # of both passes
+
+
+def test_all_passes_of_all_tasks_are_aaid(sample_aaid):
+    rows = sample_aaid["train"]
+    taken = aaid.take(rows, " ".join(f"{task}=1-10" for task in AAID))
+    assert taken.to_list() != rows.to_list()
+    assert read_sorted(taken.to_pandas()) == read_sorted(rows.to_pandas())
+    for nothing in ("", " "):
+        assert aaid.take(rows, nothing).to_list() == rows.to_list()
+
+
+@pytest.mark.parametrize(
+    "passes",
+    [
+        "V-reg",
+        "V-reg=",
+        "V-reg=0",
+        "V-reg=0-3",
+        "V-reg=11",
+        "V-reg=9-11",
+        "V-reg=4-2",
+        "V-reg=1-",
+        "V-reg=two",
+        "v-reg=1",
+        "V-M=1",  # a task that is tested only
+        "joy=1",
+    ],
+)
+def test_passes_that_do_not_exist_are_an_error(sample_aaid, passes):
+    with pytest.raises(DataError, match=f"passes: '{passes}': expected a task of EI-r"):
+        aaid.take(sample_aaid["train"], f"E-c=1 {passes}")
+
+
+def test_task_with_two_spans_of_passes_is_an_error(sample_aaid):
+    with pytest.raises(DataError, match="a task stands there twice"):
+        aaid.take(sample_aaid["train"], "V-reg=1 V-reg=3")
+
+
+@pytest.mark.parametrize(("count", "many"), [(7, 7), (0, None), (10**6, None)])
+def test_first_rows_are_taken(sample_aaid, count, many):
+    rows = sample_aaid["validation"]
+    assert aaid.spread(rows, count).to_list() == rows.to_list()[:many]
+
+
+def test_rows_are_spread_evenly_over_tasks(sample_aaid):
+    rows = sample_aaid["validation"]
+    counts = pd.Series(rows["task"]).value_counts()
+    assert counts.max() > counts.min() > 6
+    taken = aaid.spread(rows, 33, even=True).to_list()  # six of each
+    whole = rows.to_list()
+    for task in AAID:
+        own = [row for row in whole if row["task"] == task][:6]
+        assert [row for row in taken if row["task"] == task] == own
+    assert len(taken) == 30 and taken == [row for row in whole if row in taken]
+    assert aaid.spread(rows, 0, even=True).to_list() == whole
+
+
+def test_task_with_few_rows_gives_all_it_has(sample_aaid):
+    rows = sample_aaid["validation"].to_pandas()
+    few = pd.concat([rows[rows["task"] == "E-c"], rows[rows["task"] == "V-oc"].head(3)])
+    taken = aaid.spread(Dataset.from_pandas(few, preserve_index=False), 20, even=True)
+    assert pd.Series(taken["task"]).value_counts().to_dict() == {"E-c": 10, "V-oc": 3}
 
 
 def test_rows_are_as_render_makes_them(sample_aaid):
@@ -152,6 +256,16 @@ def test_real_rows_are_exactly_as_many_as_published(real_aaid):
     }
     counts = pd.Series(real_aaid["train"]["task"]).value_counts().to_dict()
     assert counts == {name: 10 * TASKS[name].sizes["train"] for name in AAID}
+
+
+def test_real_passes_hold_every_row_once(real_aaid):
+    wanted = {"EI-reg": 1, "EI-oc": 1, "V-reg": 4, "V-oc": 4, "E-c": 1}
+    passes = "EI-reg=2 EI-oc=2 V-reg=2-5 V-oc=2-5 E-c=2"
+    taken = aaid.take(real_aaid["train"], passes).to_pandas()
+    counts = taken["task"].value_counts().to_dict()
+    assert counts == {n: k * TASKS[n].sizes["train"] for n, k in wanted.items()}
+    sizes = taken.groupby(ROW, dropna=False).size().reset_index(name="times")
+    assert (sizes["times"] == sizes["task"].map(wanted)).all()
 
 
 def test_real_rows_hold_no_mystery(real_aaid):

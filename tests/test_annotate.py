@@ -2,8 +2,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from emolib import DataError, aeb, annotate, constrained, models, predict
+from emolib import DataError, aeb, annotate, constrained, judges, models, predict
 from emolib.annotate import Annotator
+from emolib.decisions import Decisions
 from emolib.judges import COLUMNS
 from emolib.prompts import instructions, render
 from emolib.tasks import AAID, EMOTIONS, TASKS
@@ -208,3 +209,67 @@ def test_default_model_tells_joy_from_anger_offline(smollm2_tokenizer):
     assert found["anger_intensity"][1] > 0.6 > found["anger_intensity"][0]
     assert found["has_joy"].tolist() == [True, False]
     assert found["has_anger"].tolist() == [False, True]
+
+
+# Decisions and intervals beside an adapter
+
+RULES = Decisions(
+    classes="rounded mean",
+    thresholds={"joy": 0.3},
+    temperatures={"V-oc": 2.0, "E-c": 2.0},
+    half_widths={"EI-reg joy": {"0.9": 0.2}, "V-reg": {"0.9": 0.1}},
+)
+
+
+def read_one(task, emotion, probabilities, level=None):
+    record = {"probabilities": probabilities}
+    return judges._read_record(TASKS[task], emotion, record, RULES, level)
+
+
+def test_class_is_that_of_the_decisions_with_its_scaled_probability():
+    given = {"-3": 0.5, "-2": 0.1, "-1": 0.4, "0": 0.0, "1": 0.0, "2": 0.0, "3": 0.0}
+    found = read_one("V-oc", None, given)
+    assert found["valence_class"] == -2  # the mean is -2.1, the likeliest -3
+    roots = np.sqrt(np.maximum(list(given.values()), 1e-6))
+    sure = np.sqrt(0.1) / roots.sum()
+    assert found["valence_class_confidence"] == pytest.approx(sure)
+
+
+def test_label_is_that_of_its_threshold_with_its_scaled_probability():
+    given = dict.fromkeys(TASKS["E-c"].labels, 0.2) | {"joy": 0.36, "anger": 0.36}
+    found = read_one("E-c", None, given)
+    assert found["has_joy"] == 1 and found["has_anger"] == 0
+    held = 1 / (1 + np.sqrt(0.64 / 0.36))  # the logit, halved
+    assert found["has_joy_confidence"] == pytest.approx(held)
+    assert found["has_anger_confidence"] == pytest.approx(1 - held)
+
+
+def test_interval_stands_around_the_score_and_in_its_range():
+    found = read_one("EI-reg", "joy", {"0.1": 0.5, "0.2": 0.5}, "0.9")
+    assert found["joy_intensity"] == pytest.approx(0.15)
+    assert found["joy_intensity_low"] == 0
+    assert found["joy_intensity_high"] == pytest.approx(0.35)
+    assert set(read_one("EI-reg", "joy", {"0.1": 1.0})) == {
+        "joy_intensity",
+        "joy_intensity_confidence",
+    }
+
+
+@pytest.mark.slow
+def test_bundled_model_gives_intervals():
+    tasks = ["EI-reg", "V-reg"]
+    found = annotate.annotate(TEXTS[:2], tasks=tasks, coverage=0.9, progress=False)
+    names = [*(f"{emotion}_intensity" for emotion in EMOTIONS), "valence"]
+    for name in names:
+        assert (found[f"{name}_low"] < found[name]).all()
+        assert (found[name] < found[f"{name}_high"]).all()
+    assert found["valence"][0] > found["valence"][1]
+
+
+def test_interval_that_was_not_calibrated_is_an_error(tiny_model):
+    with pytest.raises(DataError, match="this model has none"):
+        Annotator(tiny_model, coverage=0.9)
+    with pytest.raises(DataError, match="vader has no calibrated intervals"):
+        Annotator("vader", coverage=0.9)
+    with pytest.raises(DataError, match=r"there are 0\.9"):
+        judges._read_level(RULES, 0.5)

@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 import torch
 
-from emolib import aaid, encoding, finetune, metrics, models, predict, runs
+from emolib import (
+    DataError,
+    aaid,
+    encoding,
+    finetune,
+    metrics,
+    models,
+    predict,
+    runs,
+)
 from emolib.annotate import Annotator
 from emolib.choices import list_choices, read_labels
 from emolib.constrained import read_questions
@@ -231,6 +240,57 @@ def test_checkpointed_activations_change_nothing(
         for again in (False, True)
     ]
     assert read_weights(found[0]) == read_weights(found[1])
+
+
+@pytest.mark.parametrize("architecture", ["t5", "bart"])
+def test_pair_goes_on_from_an_adapter_and_is_chosen_by_score(
+    rows, sample_aaid, save_tiny, tmp_path, architecture
+):
+    """Through the other trainer: the adapter's own loss, the score of its answers."""
+    folder = save_tiny(architecture, KINDS[architecture])
+    given = rows[0], aaid.spread(sample_aaid["validation"], 40, even=True)
+    options = FAST | {"quantization": None, "choose_by": "score"}
+    first = finetune.finetune(*given, folder, tmp_path / "first", **options)
+    options |= {"max_steps": 1, "eval_steps": 1, "learning_rate": 1e-12}
+    fresh = finetune.finetune(*given, folder, tmp_path / "fresh", **options)
+    on = finetune.finetune(*given, folder, tmp_path / "on", start=str(first), **options)
+    one, two, none = (runs.read(run) for run in (first, on, fresh))
+    assert two["best_eval_loss"] == pytest.approx(one["best_eval_loss"], abs=1e-4)
+    assert none["best_eval_loss"] > one["best_eval_loss"] + 0.1
+    log = finetune.read_log(first).dropna(subset="eval_loss")
+    assert log["step"].tolist() == [4, 8]
+    best = log.loc[log["eval_score"].idxmax()]
+    assert one["best_step"] == best["step"]
+    for record in (one, two):
+        assert record["best_eval_score"] == pytest.approx(best["eval_score"], abs=1e-4)
+    model, tokenizer = models.load(first)
+    found = predict.predict(given[1], model, tokenizer, tmp_path / "p", progress=False)
+    again = score_frame(given[1], found)
+    assert abs(again) > 0.01 and again == pytest.approx(best["eval_score"], abs=1e-4)
+    with pytest.raises(DataError, match="has r=16 in its LoRA, this run 8"):
+        finetune.finetune(
+            *given, folder, tmp_path / "b", start=str(first), lora_rank=8, **options
+        )
+
+
+def score_frame(rows, found) -> float:
+    """The mean over tasks of answers' Pearson's r by emotion, or Jaccard index."""
+    each = []
+    for task in AAID:
+        own = [number for number, name in enumerate(rows["task"]) if name == task]
+        gold = [rows["gold"][number] for number in own]
+        answered = found.iloc[own]
+        if TASKS[task].kind == "labels":
+            predicted = answered["prediction"].map(tuple).tolist()
+            each.append(metrics.score(task, gold, predicted)["jaccard"])
+            continue
+        means = [
+            sum(float(name) * p for name, p in table.items())
+            for table in answered["probabilities"]
+        ]
+        emotions = [rows["emotion"][number] for number in own]
+        each.append(metrics.correlate(task, gold, means, emotions))
+    return float(np.mean(each))
 
 
 @pytest.mark.parametrize("task", ["EI-reg", "V-oc", "GoEmotions"])

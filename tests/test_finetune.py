@@ -7,7 +7,7 @@ import torch
 from conftest import ARCHITECTURES
 from datasets import Dataset
 from huggingface_hub import ModelCard
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from trl import SFTTrainer
 
 from emolib import (
@@ -19,9 +19,11 @@ from emolib import (
     finetune,
     models,
     predict,
+    recipe,
     runs,
 )
 from emolib.batches import Sampler
+from emolib.names import BUNDLED
 from emolib.tasks import AAID
 from emolib.trainer import CompletionTrainer
 
@@ -85,8 +87,10 @@ def test_loss_falls(tuned):
 def test_log_has_every_step_and_evaluation(tuned):
     log = finetune.read_log(tuned)
     assert list(log) == [
-        *("step", "epoch", "loss", "eval_loss", "learning_rate", "grad_norm")
+        *("step", "epoch", "loss", "eval_loss", "eval_score"),
+        *("learning_rate", "grad_norm"),
     ]
+    assert log["eval_score"].isna().all()  # not asked for
     assert log.dropna(subset="loss")["step"].tolist() == list(range(1, 9))
     assert log.dropna(subset="eval_loss")["step"].tolist()[:2] == [3, 6]
 
@@ -579,3 +583,248 @@ def test_run_that_is_not_finished_is_not_exported(tmp_path):
     (tmp_path / "run.json").write_text('{"settings": {}}')
     with pytest.raises(DataError, match="not finished"):
         finetune.export(tmp_path, tmp_path / "shipped")
+
+
+STILL = FAST | {"max_steps": 1, "eval_steps": 1, "learning_rate": 1e-12}
+
+
+def load_adapter(run: Path) -> dict[str, torch.Tensor]:
+    return load_file(run / "adapter" / "adapter_model.safetensors")
+
+
+@pytest.mark.parametrize("inside", ["", "adapter"])
+def test_run_goes_on_from_an_adapter(tuned, rows, tiny_model, tmp_path, inside):
+    settings = STILL | {"start": str(tuned / inside)}
+    on = finetune.finetune(*rows, tiny_model, tmp_path / "on", **settings)
+    fresh = finetune.finetune(*rows, tiny_model, tmp_path / "fresh", **STILL)
+    reached = runs.read(tuned)["best_eval_loss"]
+    assert runs.read(on)["best_eval_loss"] == pytest.approx(reached, abs=1e-4)
+    assert runs.read(fresh)["best_eval_loss"] > reached + 0.1
+    before, after = load_adapter(tuned), load_adapter(on)
+    assert before.keys() == after.keys()
+    for name, weight in before.items():
+        assert torch.allclose(after[name], weight, rtol=0, atol=1e-9), name
+
+
+def test_run_that_goes_on_changes_its_adapter(tuned, rows, tiny_model, tmp_path):
+    settings = FAST | {"max_steps": 1, "start": str(tuned), "warmup": 0.0}
+    run = finetune.finetune(*rows, tiny_model, tmp_path, **settings)
+    before, after = load_adapter(tuned), load_adapter(run)
+    moved = [name for name in before if not before[name].equal(after[name])]
+    assert len(moved) > 0.9 * len(before)
+
+
+def test_record_says_where_a_run_went_on_from(tuned, rows, tiny_model, tmp_path):
+    settings = STILL | {"start": str(tuned)}
+    run = finetune.finetune(*rows, tiny_model, tmp_path, **settings)
+    found = runs.read(run)["settings"]
+    assert found["start"] == str(tuned)
+    assert found["start_weights"] == models.hash_weights(tuned / "adapter")
+    assert "start_weights" not in runs.read(tuned)["settings"]
+
+
+def test_exported_adapter_is_a_start_in_float32(tuned, rows, tiny_model, tmp_path):
+    shipped = finetune.export(tuned, tmp_path / "shipped")
+    trainer = make_trainer(rows, tiny_model, tmp_path / "run", start=str(shipped))
+    own = dict(trainer.model.named_parameters())
+    for name, weight in load_adapter(shipped).items():
+        found = own[name.replace(".weight", ".default.weight")]
+        assert found.dtype == torch.float32 and found.requires_grad
+        assert found.cpu().equal(weight.float())
+
+
+def test_start_that_changed_is_another_run(tuned, rows, tiny_model, tmp_path):
+    start = Path(shutil.copytree(tuned, tmp_path / "start"))
+    settings = STILL | {"start": str(start)}
+    run = finetune.finetune(*rows, tiny_model, tmp_path / "run", **settings)
+    assert finetune.finetune(*rows, tiny_model, run, **settings) == run
+    weights = {name: weight + 1 for name, weight in load_adapter(start).items()}
+    save_file(weights, start / "adapter" / "adapter_model.safetensors")
+    with pytest.raises(DataError, match="start_weights was"):
+        finetune.finetune(*rows, tiny_model, run, **settings)
+
+
+def test_bundled_adapter_is_a_start_by_its_name():
+    chosen = finetune.Settings(start="emo-smollm2-135m")
+    folder = BUNDLED["emo-smollm2-135m"] / "adapter"
+    wanted = models.hash_weights(folder)
+    assert wanted and recipe.describe_start(chosen) == {"start_weights": wanted}
+    assert recipe.describe_start(finetune.Settings()) == {}
+
+
+@pytest.mark.parametrize("step", [1, 4])
+def test_interrupted_run_that_went_on_ends_as_a_straight_one(
+    rows, tiny_model, tuned, tmp_path, step
+):
+    settings = FAST | {"start": str(tuned), "max_steps": 5}
+    straight = finetune.finetune(*rows, tiny_model, tmp_path / "a", **settings)
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        stop_at(patch, step)
+        finetune.finetune(*rows, tiny_model, tmp_path / "b", **settings)
+    resumed = finetune.finetune(*rows, tiny_model, tmp_path / "b", **settings)
+    assert read_weights(resumed) == read_weights(straight)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"lora_rank": 8}, "has r=16 in its LoRA, this run 8: they have to agree"),
+        ({"lora_alpha": 16}, "has lora_alpha=32 in its LoRA, this run 16"),
+        ({"lora_targets": "q_proj v_proj"}, "was trained on other layers"),
+    ],
+)
+def test_start_that_is_not_alike_is_refused(
+    tuned, rows, tiny_model, tmp_path, change, reason
+):
+    settings = STILL | {"start": str(tuned)} | change
+    with pytest.raises(DataError, match=reason):
+        finetune.finetune(*rows, tiny_model, tmp_path, **settings)
+    assert not (tmp_path / "log.csv").exists()
+
+
+def test_start_on_fewer_layers_is_refused(rows, tiny_model, tmp_path):
+    few = STILL | {"lora_targets": "q_proj"}
+    start = finetune.finetune(*rows, tiny_model, tmp_path / "few", **few)
+    settings = STILL | {"start": str(start)}
+    with pytest.raises(DataError, match="was trained on other layers"):
+        finetune.finetune(*rows, tiny_model, tmp_path / "run", **settings)
+
+
+def test_start_of_another_models_shape_is_refused(tuned, rows, save_tiny, tmp_path):
+    wide = save_tiny("llama", "byte_tokenizer", intermediate_size=192)
+    with pytest.raises(DataError, match="cannot load model"):
+        finetune.finetune(*rows, wide, tmp_path, **STILL | {"start": str(tuned)})
+
+
+def test_start_that_is_no_adapter_is_an_error(rows, tiny_model, tmp_path):
+    for start in (tiny_model, str(tmp_path), "no/such-adapter"):
+        with pytest.raises(DataError, match=f"start: {start} is no adapter"):
+            finetune.finetune(
+                *rows, tiny_model, tmp_path / "run", **STILL | {"start": start}
+            )
+    assert not (tmp_path / "run").exists()
+
+
+def test_start_in_a_pickle_is_refused(tuned, rows, tiny_model, tmp_path):
+    start = Path(shutil.copytree(tuned / "adapter", tmp_path / "start"))
+    weights = start / "adapter_model.safetensors"
+    torch.save(load_file(weights), start / "adapter_model.bin")
+    weights.unlink()
+    with pytest.raises(DataError, match=r"has no adapter_model\.safetensors"):
+        finetune.finetune(
+            *rows, tiny_model, tmp_path / "run", **STILL | {"start": str(start)}
+        )
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("name", ["adapter_config.json", "adapter_model.safetensors"])
+def test_start_with_a_damaged_file_is_an_error(tuned, rows, tiny_model, tmp_path, name):
+    start = Path(shutil.copytree(tuned, tmp_path / "start"))
+    (start / "adapter" / name).write_bytes(b"{")
+    settings = STILL | {"start": str(start)}
+    with pytest.raises(DataError, match="cannot load model"):
+        finetune.finetune(*rows, tiny_model, tmp_path / "run", **settings)
+
+
+def test_start_needs_an_adapter_to_be_trained(tuned, rows, tiny_model, tmp_path):
+    settings = STILL | {"start": str(tuned), "quantization": None, "lora_rank": 0}
+    with pytest.raises(DataError, match="needs lora_rank above 0"):
+        finetune.finetune(*rows, tiny_model, tmp_path / "run", **settings)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("targets", "adapted"),
+    [
+        ("q_proj v_proj", 4),
+        ("down_proj", 2),
+        ("0.self_attn.q_proj", 1),  # of the first layer alone
+        ("all-linear", 14),
+    ],
+)
+def test_lora_is_on_the_named_layers_alone(
+    rows, tiny_model, tmp_path, targets, adapted
+):
+    trainer = make_trainer(rows, tiny_model, tmp_path, None, lora_targets=targets)
+    names = {
+        name.partition(".lora_A")[0]
+        for name, weight in trainer.model.named_parameters()
+        if weight.requires_grad and ".lora_A" in name
+    }
+    assert len(names) == adapted and not any("lm_head" in name for name in names)
+    if targets != "all-linear":
+        assert all(name.endswith(tuple(targets.split())) for name in names)
+
+
+def test_adapter_on_some_layers_is_saved_and_loads(rows, tiny_model, tmp_path):
+    settings = FAST | {"max_steps": 1, "lora_targets": "q_proj v_proj"}
+    run = finetune.finetune(*rows, tiny_model, tmp_path, **settings)
+    names = load_adapter(run)
+    assert len(names) == 2 * 2 * 2  # layers, targets, A and B
+    assert all("q_proj" in name or "v_proj" in name for name in names)
+    assert runs.read(run)["settings"]["lora_targets"] == "q_proj v_proj"
+    assert models.load(run)[0].settings["adapter"]
+
+
+@pytest.mark.parametrize(
+    ("targets", "named"),
+    [
+        ("q_proj no_such", "no_such"),
+        ("proj", "proj"),  # the end of a name, no name
+        ("lm_head", "lm_head"),  # never the output
+        ("input_layernorm", "input_layernorm"),  # not linear
+        ("all-linear no_such", "no_such"),
+        ("", ""),
+    ],
+)
+def test_layer_that_does_not_exist_is_an_error(
+    rows, tiny_model, tmp_path, targets, named
+):
+    with pytest.raises(DataError, match=f"no linear layer .* is called '{named}'"):
+        make_trainer(rows, tiny_model, tmp_path, None, lora_targets=targets)
+
+
+def test_more_settings_are_read_as_their_types():
+    found = finetune.read_more(
+        "lora_dropout=0 patience=5 share=False progress=True start=runs/a/finetune"
+        " choose_by=score  lora_targets=q_proj,v_proj"
+    )
+    assert found == {
+        "lora_dropout": 0.0,
+        "patience": 5,
+        "share": False,
+        "progress": True,
+        "start": "runs/a/finetune",
+        "choose_by": "score",
+        "lora_targets": "q_proj v_proj",
+    }
+    kinds = (float, int, bool, bool, str, str, str)
+    assert tuple(map(type, found.values())) == kinds
+    assert finetune.Settings(**found).lora_targets.split() == ["q_proj", "v_proj"]
+
+
+def test_value_may_have_an_equals_sign_or_be_empty():
+    assert finetune.read_more("start=a=b") == {"start": "a=b"}
+    assert finetune.read_more("start=") == {"start": ""}
+    assert finetune.read_more(" ") == finetune.read_more("") == {}
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        "lora_dropot=0.1",
+        "lora_dropout=much",
+        "patience=2.5",
+        "patience=",
+        "share=yes",
+        "share=false",
+        "patience",
+        "=3",
+        "quantization=int8",  # a parameter of the notebook's own
+    ],
+)
+def test_more_setting_that_does_not_exist_is_an_error(part):
+    reason = f"more: '{part}': expected name=value with a name of epochs, max_steps"
+    with pytest.raises(DataError, match=reason) as raised:
+        finetune.read_more(f"seed=1 {part}")
+    assert "lora_targets" in str(raised.value)

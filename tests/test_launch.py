@@ -11,7 +11,17 @@ import yaml
 from conftest import ROOT
 from safetensors.torch import load_file
 
-from emolib import DataError, aeb, copies, finetune, launch, models, predict, runs
+from emolib import (
+    DataError,
+    aaid,
+    aeb,
+    copies,
+    finetune,
+    launch,
+    models,
+    predict,
+    runs,
+)
 from emolib.batches import Sampler
 
 RUN = {
@@ -83,12 +93,43 @@ def test_run_file_trains_as_the_notebook_does(write_run):
     settings = runs.read(run)["settings"]
     assert settings["train"]["rows"] == 32 and settings["quantization"] is None
     assert settings["prompt_form"] == "paper" and settings["epochs"] == 1.0
+    assert settings["lora_dropout"] == 0.0  # the notebook's own `more`
     assert launch.train(write_run("once", epochs=1.0)) == run  # finished: at once
 
 
 def test_wrong_run_file_is_an_error_before_anything_is_built(write_run, tmp_path):
     with pytest.raises(DataError, match="no parameter 'lora_rnk'"):
         launch.train(write_run("bad", lora_rnk=3))
+    assert not (tmp_path / "bad").exists()
+
+
+def test_passes_and_more_settings_reach_the_run(write_run, sample_aaid):
+    given = {"passes": "V-reg=2-3 E-c=1", "validation_rows": 10, "eval_steps": 1}
+    given["more"] = "choose_by=score max_steps=1 lora_dropout=0.1 lora_targets=q_proj"
+    run = launch.train(write_run("mixed", **given))
+    settings, log = runs.read(run)["settings"], finetune.read_log(run)
+    taken = aaid.take(sample_aaid["train"], given["passes"]).select(range(32))
+    assert settings["train"] == {"rows": 32, "sha256": runs.hash_rows(taken)}
+    checked = aaid.spread(sample_aaid["validation"], 10, even=True)
+    assert settings["validation"]["sha256"] == runs.hash_rows(checked)
+    assert checked["task"] != sample_aaid["validation"]["task"][:10]
+    assert log["eval_score"].notna().any() and "best_eval_score" in runs.read(run)
+    wanted = {"max_steps": 1, "lora_dropout": 0.1, "lora_targets": "q_proj"}
+    assert {name: settings[name] for name in wanted} == wanted
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"more": "lora_dropot=0.1"}, "more: 'lora_dropot=0.1': expected name=value"),
+        ({"more": "seed=3"}, "bad.yaml: more: seed: a parameter of its own"),
+        ({"more": "epochs=2 seed=3"}, "more: epochs, seed: a parameter of its own"),
+        ({"passes": "V-reg=11"}, "passes: 'V-reg=11': expected a task"),
+    ],
+)
+def test_more_that_cannot_be_read_is_an_error(write_run, tmp_path, changes, reason):
+    with pytest.raises(DataError, match=reason):
+        launch.train(write_run("bad", **changes))
     assert not (tmp_path / "bad").exists()
 
 

@@ -82,6 +82,33 @@ def test_groups_are_scored_apart_and_averaged():
     assert [found[f"unparsed{g}"] for g in ("", ".joy", ".fear")] == [1, 0, 1]
 
 
+def test_correlation_of_unrounded_means_is_numpys():
+    gold = ["1: slightly positive emotional state can be inferred", 0, "-2", 3, 1]
+    means = [0.81, -0.2, -1.34, 1.9, 0.43]
+    expected = np.corrcoef([1, 0, -2, 3, 1], means)[0, 1]
+    assert metrics.correlate("V-oc", gold, means) == pytest.approx(expected)
+    rounded = metrics.correlate("V-oc", gold, np.round(means))
+    assert abs(rounded - expected) > 0.01
+
+
+def test_correlation_is_averaged_over_emotions():
+    gold, means = [0.1, 0.4, 0.9, 0.2, 0.6, 0.7, 0.3], [1, 2, 5, 9, 4, 6, 3]
+    groups = ["joy", "joy", "joy", "fear", "fear", "joy", "fear"]
+    own = [[i for i, g in enumerate(groups) if g == name] for name in ("joy", "fear")]
+    each = [np.corrcoef([gold[i] for i in n], [means[i] for i in n])[0, 1] for n in own]
+    found = metrics.correlate("EI-reg", [str(x) for x in gold], means, groups)
+    assert found == pytest.approx(np.mean(each))
+    assert abs(found - metrics.correlate("EI-reg", gold, means)) > 0.1
+    alone = metrics.correlate("EI-reg", gold, means, [None] * 7)
+    assert alone == metrics.correlate("EI-reg", gold, means)
+
+
+def test_constant_means_correlate_with_nothing():
+    groups = ["joy", "joy", "fear", "fear"]
+    found = metrics.correlate("EI-oc", [0, 1, 2, 3], [0, 1, 2, 2], groups)
+    assert found == pytest.approx(0.5)  # 1 for joy, 0 for fear
+
+
 @pytest.mark.parametrize(
     ("unparsed", "stands_for"), [("official", 0.5), ("worst", 0.0), ("drop", None)]
 )

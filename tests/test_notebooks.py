@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from emolib import DataError, execute
+from emolib import DataError, aaid, execute, finetune, validation
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -102,6 +102,17 @@ def test_defaults_are_the_small_run(path):
 def test_run_file_keys_and_types_exist(path):
     known = execute._read_all(NOTEBOOKS)
     execute._validate(yaml.safe_load(path.read_text()), known, str(path))
+
+
+@each_run
+def test_run_file_names_settings_and_passes_that_exist(path):
+    given = yaml.safe_load(path.read_text())
+    known = execute.read_parameters(NOTEBOOKS[2])
+    more = finetune.read_more(given.get("more", known["more"][1]))
+    assert not more.keys() & known.keys()  # finetune would be given them twice
+    assert finetune.Settings(**more).choose_by in validation.CHOICES
+    for part in given.get("passes", "").split():
+        aaid._read_passes(part)
 
 
 def test_parameters_shared_by_notebooks_have_one_type():

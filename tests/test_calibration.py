@@ -1,0 +1,302 @@
+"""Decisions, sisters, calibration, kept judgements: on invented judgements."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from emolib import DataError, calibration, decisions, distributions, metrics, sisters
+from emolib.tasks import AAID, get
+
+HALF = 60  # items per task and emotion, in dev and in test
+
+
+def invent(draw, task, number, emotion, heat=1.0):
+    """A judgement whose probabilities are true at temperature 1, and its gold."""
+    found = {"task": task.name, "id": f"{emotion}{number}", "emotion": emotion}
+    if task.kind == "labels":
+        held = {label: float(draw.beta(1, 2)) for label in task.labels}
+        gold = tuple(label for label, p in held.items() if draw.random() < p)
+        return found | {"probabilities": held, "gold": gold}
+    values = np.linspace(0.05, 0.95, 10)
+    if task.kind == "ordinal":
+        values = np.array(list(task.classes), dtype=float)
+    low, wide = values.min(), np.ptp(values)
+    center = low + wide * draw.random()
+    weights = np.exp(-(((values - center) / (0.2 * wide)) ** 2) / 2)
+    true = weights / weights.sum()
+    gold = draw.choice(values, p=true)
+    shown = distributions.cool(true, heat)
+    given = {f"{v:.6g}": float(p) for v, p in zip(values, shown, strict=True)}
+    gold = int(gold) if task.kind == "ordinal" else float(gold)
+    return found | {"probabilities": given, "gold": gold}
+
+
+def judge(heat=1.0, seed=0, tasks=AAID, items=2 * HALF):
+    draw = np.random.default_rng(seed)
+    rows = [
+        invent(draw, get(name), number, emotion, heat)
+        for name in tasks
+        for emotion in get(name).emotions or (None,)
+        for number in range(items)
+    ]
+    table = pd.DataFrame(rows)
+    return distributions.average(table).assign(gold=table["gold"])
+
+
+@pytest.fixture(scope="module")
+def halves():
+    whole = judge()
+    odd = whole.index % 2 == 1
+    return tuple(whole[each].reset_index(drop=True) for each in (odd, ~odd))
+
+
+# Distributions
+
+
+def test_average_is_the_mean_over_instructions():
+    once, again = judge(seed=1, items=3), judge(seed=2, items=3)
+    found = distributions.average(once, again)
+    assert len(found) == len(once)
+    first, one, other = (t["probabilities"][0] for t in (found, once, again))
+    assert first == {k: pytest.approx((one[k] + other[k]) / 2) for k in one}
+    assert found["mean"][0] == pytest.approx((once["mean"][0] + again["mean"][0]) / 2)
+
+
+def test_mean_is_that_of_the_distribution():
+    row = {"probabilities": {"-1": 0.25, "0": 0.25, "1": 0.5}}
+    assert distributions.expect("TDT", row) == pytest.approx(0.25)
+    assert np.isnan(distributions.expect("E-c", {"probabilities": {"joy": 1.0}}))
+
+
+def test_responses_without_probabilities_are_refused():
+    written = pd.DataFrame({"task": ["V-oc"], "id": ["1"], "response": ["2"]})
+    with pytest.raises(DataError, match="constrained"):
+        distributions.average(written)
+
+
+def test_kept_judgements_come_back_rounded(halves, tmp_path):
+    dev, test = (half.drop(columns="gold") for half in halves)
+    path = distributions.save(tmp_path / "x.parquet", {"dev": dev, "test": test}, a=1)
+    parts, about = distributions.load(path)
+    assert about == {"a": 1} and list(parts) == ["dev", "test"]
+    for mine, theirs in ((parts["dev"], dev), (parts["test"], test)):
+        keys = distributions.KEYS
+        assert mine[keys].values.tolist() == theirs[keys].values.tolist()
+        for ours, given in zip(
+            mine["probabilities"], theirs["probabilities"], strict=True
+        ):
+            assert ours == {k: pytest.approx(p, abs=6e-5) for k, p in given.items()}
+
+
+def test_another_file_is_no_judgements(tmp_path):
+    pd.DataFrame({"a": [1]}).to_parquet(tmp_path / "a.parquet")
+    (tmp_path / "b.parquet").write_text("no")
+    for name in ("a.parquet", "b.parquet", "c.parquet"):
+        with pytest.raises(DataError, match=name):
+            distributions.load(tmp_path / name)
+
+
+def test_gold_is_joined_by_task_id_and_emotion():
+    judged = judge(items=2).drop(columns="gold")
+    rows = judged[distributions.KEYS].assign(gold="0.5")
+    rows.loc[rows["task"] == "E-c", "gold"] = "joy"
+    rows.loc[rows["task"].isin(["EI-oc", "V-oc"]), "gold"] = "1"
+    found = distributions.add_gold(judged, rows.sample(frac=1, random_state=0))
+    assert found["gold"][0] == 0.5 and found["gold"].iloc[-1] == ("joy",)
+    with pytest.raises(DataError, match="no gold for"):
+        distributions.add_gold(judged, rows.iloc[1:])
+
+
+# Decisions
+
+
+def test_each_rule_decides_as_its_name_says():
+    task = get("V-oc")
+    given = {"-3": 0.0, "-2": 0.0, "-1": 0.0, "0": 0.4, "1": 0.0, "2": 0.3, "3": 0.3}
+    by = decisions.Decisions
+    cut = by(classes="cut points", cuts={"V-oc": [-2, -1, 0, 1, 1.2, 1.4]})
+
+    def decide(rules):
+        return decisions.decide_one(task, None, given, 1.5, rules)
+
+    assert decide(by("argmax")) == 0
+    assert decide(by("rounded mean")) in (1, 2)
+    assert decide(cut) == 3
+    assert decide(by("cut points")) in (1, 2)  # none fitted: the rounded mean
+
+
+def test_labels_count_from_their_threshold_on():
+    task = get("E-c")
+    given = dict.fromkeys(task.labels, 0.1) | {"joy": 0.4, "love": 0.6}
+    half, lower = (
+        decisions.Decisions(thresholds=t) for t in ({}, {"joy": 0.4, "love": 0.7})
+    )
+    assert decisions.decide_one(task, None, given, np.nan, half) == ("love",)
+    assert decisions.decide_one(task, None, given, np.nan, lower) == ("joy",)
+
+
+def test_cut_points_give_classes_as_often_as_gold_has_them(halves):
+    dev, _ = halves
+    decided = decisions.decide(dev, decisions.fit(dev, classes="cut points"))
+    rows = decided[decided["task"] == "V-oc"]
+    given, gold = (rows[c].value_counts().sort_index() for c in ("prediction", "gold"))
+    assert (given.reindex(gold.index).fillna(0) - gold).abs().max() <= 1
+
+
+def test_the_best_rule_out_of_fold_is_chosen(halves):
+    dev, _ = halves
+    rules, table = decisions.choose(dev)
+    for decision, name in (("classes", rules.classes), ("labels", rules.labels)):
+        part = table[table["decision"] == decision].set_index("rule")
+        assert part["score"].idxmax() == name and part.loc[name, "chosen"]
+        assert part["chosen"].sum() == 1
+    # Labels of true probabilities a third: one half names almost none of them.
+    assert rules.labels != "one half" and max(rules.thresholds.values()) < 0.5
+
+
+def test_choice_sees_development_items_only(halves):
+    dev, test = halves
+    rules, _ = decisions.choose(dev)
+    table = decisions.compare(dev, test)
+    own = table[(table["task"] == "V-oc") & (table["rule"] == rules.classes)]
+    rows = decisions.decide(test, rules).query("task == 'V-oc'")
+    scored = metrics.score("V-oc", list(rows["gold"]), list(rows["prediction"]))
+    assert own["value"].item() == pytest.approx(scored["pearson"])
+    assert set(table.query("task == 'V-oc'")["rule"]) == {
+        *decisions.CLASS_RULES,
+        "unrounded mean",
+    }
+
+
+def test_unrounded_mean_goes_by_a_name_of_its_own(halves):
+    table = decisions.compare(*halves)
+    names = table[table["rule"] == "unrounded mean"]["metric"]
+    assert set(names) == {"pearson_of_mean"}
+    assert "pearson_of_mean" not in metrics.METRICS
+
+
+def test_decisions_are_kept_with_where_they_come_from(tmp_path):
+    rules = decisions.Decisions("rounded mean", temperatures={"V-oc": 1.5})
+    decisions.write(tmp_path / "x.json", rules, commit="abc")
+    assert decisions.read(tmp_path / "x.json") == rules
+    (tmp_path / "y.json").write_text('{"rules": 1}')
+    with pytest.raises(DataError, match=r"y\.json"):
+        decisions.read(tmp_path / "y.json")
+
+
+def test_nothing_to_choose_by_is_an_error(halves):
+    with pytest.raises(DataError, match="development"):
+        decisions.choose(halves[0].iloc[:0])
+
+
+# Sisters
+
+
+def test_two_noisy_answers_are_better_than_one():
+    draw = np.random.default_rng(0)
+    gold = draw.random(400)
+    rows = [
+        {
+            "task": task,
+            "id": str(n),
+            "emotion": None,
+            "gold": gold[n] if task == "V-reg" else round(6 * gold[n] - 3),
+            "mean": scale * (gold[n] + draw.normal(0, 0.2)) + start,
+        }
+        for task, scale, start in (("V-reg", 1, 0), ("V-oc", 6, -3))
+        for n in range(400)
+    ]
+    judged = pd.DataFrame(rows)
+    odd = judged["id"].astype(int) % 2 == 1
+    weights = sisters.fit(judged[odd])
+    joined = sisters.join(judged[~odd], weights)
+    for task in ("V-reg", "V-oc"):
+        before, after = (
+            t[t["task"] == task][["gold", "mean"]].astype(float).corr().iloc[0, 1]
+            for t in (judged[~odd], joined)
+        )
+        assert after > before + 0.02
+
+
+def test_a_missing_sister_is_an_error(halves):
+    dev, test = halves
+    weights = sisters.fit(dev)
+    assert set(weights) == set(sisters.SISTERS)
+    with pytest.raises(DataError, match="EI-oc"):
+        sisters.join(test[test["task"] != "EI-oc"], weights)
+    assert sisters.fit(dev[dev["task"] == "V-reg"]) == {}
+
+
+# Calibration
+
+
+@pytest.mark.parametrize("heat", [0.5, 2.0])
+def test_temperature_undoes_what_made_it_wrong(heat):
+    wrong = judge(heat=heat, tasks=("EI-oc", "V-reg"), items=300)
+    found = calibration.fit_temperatures(wrong)
+    assert found == {t: pytest.approx(1 / heat, rel=0.15) for t in ("EI-oc", "V-reg")}
+
+
+def test_scaling_lowers_the_calibration_error():
+    dev, test = (judge(heat=0.4, seed=s, tasks=("EI-oc",)) for s in (1, 2))
+    heat = calibration.fit_temperatures(dev)
+    before, after = (
+        calibration.measure(calibration.list_confidences(test, each))
+        for each in (None, heat)
+    )
+    assert after["calibration_error"].item() < before["calibration_error"].item() / 2
+
+
+def test_true_probabilities_are_calibrated():
+    rows = calibration.list_confidences(judge(tasks=("E-c",), items=400))
+    assert len(rows) == 400 * 11
+    assert calibration.measure(rows)["calibration_error"].item() < 0.03
+
+
+def test_calibration_error_of_known_bins():
+    rows = pd.DataFrame({"confidence": [0.9] * 10, "right": [True] * 6 + [False] * 4})
+    found = calibration.measure(rows.assign(task="V-oc", emotion=None))
+    assert found["accuracy"].item() == pytest.approx(0.6)
+    assert found["confidence"].item() == pytest.approx(0.9)
+
+
+def test_intervals_cover_what_they_promise(halves):
+    dev, test = halves
+    widths = calibration.fit_widths(dev)
+    assert len(widths) == 5 * len(calibration.LEVELS)
+    table = calibration.cover(test, widths)
+    assert set(table["task"]) == {"EI-reg", "V-reg"}
+    mean = table.groupby("level")["coverage"].mean()
+    for level in calibration.LEVELS:
+        assert mean[level] == pytest.approx(level, abs=0.06)
+    assert (table.groupby(["task", "emotion"], dropna=False)["width"].diff() > -1).any()
+    wide = widths.groupby(["task", "emotion"], dropna=False)["half_width"]
+    assert all(part.is_monotonic_increasing for _, part in wide)
+
+
+def test_half_width_is_the_quantile_of_the_errors(halves):
+    dev, _ = halves
+    rows = dev[(dev["task"] == "EI-reg") & (dev["emotion"] == "joy")]
+    errors = np.sort((rows["mean"] - rows["gold"].astype(float)).abs())
+    rank = int(np.ceil(0.9 * (len(errors) + 1)))  # Vovk et al.: of n + 1
+    found = calibration.fit_widths(rows, levels=(0.9,))["half_width"].item()
+    assert found == pytest.approx(errors[rank - 1])
+
+
+def test_sets_cover_what_they_promise(halves):
+    table = calibration.cover_classes(*halves)
+    assert set(table["task"]) == {"EI-oc", "V-oc"}
+    mean = table.groupby("level")["coverage"].mean()
+    for level in calibration.LEVELS:
+        assert mean[level] == pytest.approx(level, abs=0.06)
+    assert table["width"].between(0, 7).all()
+
+
+def test_widths_are_named_by_task_emotion_and_level(halves):
+    named = calibration.list_widths(calibration.fit_widths(halves[0]))
+    assert set(named) == {*(f"EI-reg {e}" for e in get("EI-reg").emotions), "V-reg"}
+    assert list(named["V-reg"]) == ["0.8", "0.9", "0.95"]
+    rules = replace(decisions.Decisions(), half_widths=named)
+    assert rules.half_widths["V-reg"]["0.9"] > 0

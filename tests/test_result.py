@@ -1,0 +1,182 @@
+"""The committed result, scored again from the committed judgements.
+
+`make result-check` runs this file alone. It needs the corpora for gold, and no model.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from emolib import (
+    aaid,
+    aeb,
+    calibration,
+    decisions,
+    diagrams,
+    distributions,
+    errors,
+    metrics,
+    models,
+    plots,
+    scores,
+    sisters,
+    standings,
+    weights,
+)
+from emolib.tasks import AAID, TASKS, get
+
+ROOT = Path(__file__).parents[1]
+NUMBERS = ROOT / "figures" / "data"
+ADAPTER = models.BUNDLED["emo-smollm2-135m"]
+NAME = "emo_smollm2"
+
+
+def read(kind: str) -> pd.DataFrame:
+    return pd.read_csv(NUMBERS / f"{NAME}_{kind}.csv")
+
+
+@pytest.fixture(scope="module")
+def kept():
+    return distributions.load(NUMBERS / f"{NAME}_judgements.parquet")
+
+
+@pytest.fixture(scope="module")
+def rows(kept, real_data):
+    seed = kept[1]["seed"]
+    dev = aaid.take(
+        aaid.build(seed=seed)["validation"], " ".join(f"{t}=1" for t in AAID), seed
+    )
+    return {"dev": dev, "test": aeb.build(seed=seed)}
+
+
+@pytest.fixture(scope="module")
+def judged(kept, rows):
+    return {
+        split: distributions.add_gold(kept[0][split], rows[split]) for split in rows
+    }
+
+
+@pytest.fixture(scope="module")
+def rules(judged, kept):
+    return decisions.choose(judged["dev"], kept[1]["seed"])[0]
+
+
+@pytest.fixture(scope="module")
+def decided(judged, rules, kept):
+    weights_ = sisters.fit(judged["dev"])
+    joined = {split: sisters.join(part, weights_) for split, part in judged.items()}
+    rules_joined, _ = decisions.choose(joined["dev"], kept[1]["seed"])
+    return {
+        standings.MODEL: decisions.decide(judged["test"], rules),
+        f"{standings.MODEL}, joined": decisions.decide(joined["test"], rules_joined),
+    }
+
+
+def test_judgements_are_the_shipped_adapters(kept):
+    assert kept[1]["adapter_weights"] == weights.hash_weights(ADAPTER / "adapter")
+
+
+def test_every_item_was_asked_once(kept):
+    for split, number in (("dev", "dev"), ("test", None)):
+        part = kept[0][split]
+        assert not part.duplicated(distributions.KEYS).any()
+        found = part["task"].value_counts()
+        names = AAID if split == "dev" else TASKS
+        sizes = {n: get(n).sizes["dev"] if number else get(n).items for n in names}
+        assert found.to_dict() == sizes
+
+
+def test_shipped_rules_are_those_that_development_items_choose(judged, rules):
+    shipped = decisions.read(ADAPTER / decisions.FILE)
+    widths = calibration.list_widths(calibration.fit_widths(judged["dev"]))
+    assert (shipped.classes, shipped.labels) == (rules.classes, rules.labels)
+    assert shipped.thresholds == rules.thresholds and shipped.cuts == rules.cuts
+    assert shipped.temperatures == calibration.fit_temperatures(judged["dev"])
+    assert shipped.half_widths == widths
+
+
+def test_scores_are_those_of_the_judgements(decided, rows):
+    known = read("answers_scores").set_index(["model", "task", "metric"])["value"]
+    for who, answers in decided.items():
+        table = errors.compare(rows["test"], answers)
+        for task, items in table.groupby("task", sort=False):
+            groups = list(items["emotion"]) if get(task).emotions else None
+            pair = list(items["gold"]), list(items["predicted"])
+            found = metrics.score(task, *pair, groups)
+            for name in get(task).metrics[: get(task).primary]:
+                each = [key for key in found if key.split(".")[0] == name]
+                for key in each:
+                    assert known[who, task, key] == pytest.approx(found[key], abs=1e-6)
+    assert set(known.index.get_level_values("task")) == set(TASKS)
+
+
+def test_intervals_are_those_of_the_judgements(decided, rows):
+    answers = decided[standings.MODEL].query("task == 'TDT'")
+    found = metrics.tabulate(errors.compare(rows["test"], answers), standings.MODEL)
+    known = read("answers_scores").query("task == 'TDT' and model == @standings.MODEL")
+    for name in ("value", "low", "high"):
+        np.testing.assert_allclose(known[name], found[name], atol=1e-6)
+
+
+def test_readings_are_those_of_the_judgements(judged):
+    found = decisions.compare(judged["dev"], judged["test"])
+    known = read("readings")
+    assert known[["rule", "task", "metric"]].equals(found[["rule", "task", "metric"]])
+    np.testing.assert_allclose(known["value"], found["value"], atol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def trust(judged):
+    heat = calibration.fit_temperatures(judged["dev"])
+    trained = judged["test"][judged["test"]["task"].isin(heat)]
+    return {
+        "as given": calibration.list_confidences(trained),
+        "after scaling": calibration.list_confidences(trained, heat),
+    }
+
+
+@pytest.fixture(scope="module")
+def held(judged):
+    widths = calibration.fit_widths(judged["dev"])
+    return calibration.cover(judged["test"], widths)
+
+
+def test_trust_is_that_of_the_judgements(trust):
+    known = read("trust").set_index(["state", "task"])["calibration_error"]
+    for state, confidences in trust.items():
+        for row in calibration.measure(confidences).itertuples():
+            assert known[state, row.task] == pytest.approx(
+                row.calibration_error, abs=1e-6
+            )
+
+
+def test_coverage_is_that_of_the_judgements(judged, held):
+    sets = calibration.cover_classes(judged["dev"], judged["test"])
+    found, known = pd.concat([held, sets]), read("coverage")
+    for name in ("level", "n", "coverage", "width"):
+        np.testing.assert_allclose(known[name], found[name], atol=1e-6)
+
+
+@pytest.mark.parametrize("number", [5, 6])
+def test_readme_shows_the_scores(number):
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    ours = scores.read_csv(ROOT / standings.SCORES, ["model", "value"])
+    table = standings.format_markdown(ours, number)
+    assert standings.fill(text, f"table{number}", table) == text
+
+
+def test_figures_show_the_scores(trust, held, tmp_path):
+    ours = scores.read_csv(ROOT / standings.SCORES, ["model", "value"])
+    plots.set_style()
+    note = "Data: AEB as built, corpora: official."
+    drawn = {
+        "standings": (standings.draw(ours, standings.MODEL), standings.NOTE),
+        "reliability": (diagrams.draw_reliability(trust), note),
+        "coverage": (diagrams.draw_coverage(held), note),
+    }
+    for kind, (axes, below) in drawn.items():
+        plots.save(axes, tmp_path / kind, below)
+        known = (ROOT / "figures" / f"{NAME}_{kind}.svg").read_bytes()
+        assert (tmp_path / f"{kind}.svg").read_bytes() == known, kind
