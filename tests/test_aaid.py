@@ -38,7 +38,7 @@ def cut_passes(rows, task: str) -> list[list[tuple]]:
 
 def read_sorted(frame: pd.DataFrame) -> list[tuple]:
     names = ["id", "emotion", "instruction"]
-    return sorted(frame[names].astype(str).itertuples(index=False, name=None))
+    return sorted(frame[names].fillna("").itertuples(index=False, name=None))
 
 
 def test_passes_are_the_tenths_of_a_task(sample_aaid):

@@ -34,6 +34,8 @@ def test_notebooks_are_numbered_in_order():
         "04",
         "05",
         "06",
+        "07",
+        "08",
     ]
 
 

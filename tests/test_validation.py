@@ -187,7 +187,7 @@ def perfect(tiny_model, sample_aaid, monkeypatch):
     """
     model, tokenizer = models.load(tiny_model)
     rows = aaid.spread(sample_aaid["validation"], 200, even=True)
-    ids = tokenizer(rows["prompt"]).input_ids
+    ids = tokenizer(list(rows["prompt"])).input_ids
     gold = {tuple(own): row for own, row in zip(ids, rows, strict=True)}
     model.wrong = ()
 
