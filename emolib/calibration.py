@@ -87,6 +87,7 @@ def _stack(task, rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     names = list(rows["probabilities"].iloc[0])
     if task.kind == "labels":
         return given, np.array([[n in each for n in names] for each in rows["gold"]])
+    given = given / given.sum(1, keepdims=True)  # kept ones are rounded
     values = np.array([float(name) for name in names])
     gold = rows["gold"].to_numpy(dtype=float)
     return given, np.abs(gold[:, None] - values).argmin(1)

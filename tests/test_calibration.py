@@ -294,6 +294,14 @@ def test_sets_cover_what_they_promise(halves):
     assert table["width"].between(0, 7).all()
 
 
+def test_rounded_probabilities_give_sets_too(halves, tmp_path):
+    kept = {name: half.drop(columns="gold") for name, half in zip("dt", halves, strict=True)}
+    parts, _ = distributions.load(distributions.save(tmp_path / "x.parquet", kept))
+    rounded = [parts[n].assign(gold=h["gold"]) for n, h in zip("dt", halves, strict=True)]
+    found, wanted = (calibration.cover_classes(*pair) for pair in (rounded, halves))
+    assert np.allclose(found["coverage"], wanted["coverage"], atol=0.05)
+
+
 def test_widths_are_named_by_task_emotion_and_level(halves):
     named = calibration.list_widths(calibration.fit_widths(halves[0]))
     assert set(named) == {*(f"EI-reg {e}" for e in get("EI-reg").emotions), "V-reg"}
