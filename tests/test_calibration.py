@@ -295,9 +295,13 @@ def test_sets_cover_what_they_promise(halves):
 
 
 def test_rounded_probabilities_give_sets_too(halves, tmp_path):
-    kept = {name: half.drop(columns="gold") for name, half in zip("dt", halves, strict=True)}
-    parts, _ = distributions.load(distributions.save(tmp_path / "x.parquet", kept))
-    rounded = [parts[n].assign(gold=h["gold"]) for n, h in zip("dt", halves, strict=True)]
+    kept = {n: halves[n].drop(columns="gold") for n in (0, 1)}
+    named = {"dev": kept[0], "test": kept[1]}
+    parts, _ = distributions.load(distributions.save(tmp_path / "x.parquet", named))
+    rounded = [
+        part.assign(gold=half["gold"])
+        for part, half in zip(parts.values(), halves, strict=True)
+    ]
     found, wanted = (calibration.cover_classes(*pair) for pair in (rounded, halves))
     assert np.allclose(found["coverage"], wanted["coverage"], atol=0.05)
 

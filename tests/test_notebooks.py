@@ -113,8 +113,7 @@ def test_run_file_names_settings_and_passes_that_exist(path):
     more = finetune.read_more(given.get("more", known["more"][1]))
     assert not more.keys() & known.keys()  # finetune would be given them twice
     assert finetune.Settings(**more).choose_by in validation.CHOICES
-    for part in given.get("passes", "").split():
-        aaid._read_passes(part)
+    aaid.read_passes(given.get("passes", ""))
 
 
 def test_parameters_shared_by_notebooks_have_one_type():
