@@ -164,21 +164,29 @@ def _take(judged: pd.DataFrame, task: str, emotion) -> pd.DataFrame:
     return rows[rows["emotion"] == emotion] if named else rows
 
 
+def _choose_levels(levels, rows: pd.DataFrame) -> list[float]:
+    return [level for level in levels if len(rows) >= 1 / (1 - level)]
+
+
 def fit_widths(dev: pd.DataFrame, levels=LEVELS) -> pd.DataFrame:
     """Half widths of conformal intervals around a score's mean, in the corpus's range.
 
-    Columns task, emotion, level, half_width; fitted per task and emotion.
+    Columns task, emotion, level, half_width; fitted per task and emotion. A level that
+    so few items cannot promise (0.95 takes 20) is left out.
     """
     found = []
     for task, emotion, rows in _list_groups(dev, "score"):
+        able = _choose_levels(levels, rows)
+        if not able:
+            continue
         given = rows[["mean"]].to_numpy(dtype=float)
-        model = SplitConformalRegressor(_GivenScores(), list(levels), prefit=True)
+        model = SplitConformalRegressor(_GivenScores(), able, prefit=True)
         model.conformalize(given, rows["gold"].to_numpy(dtype=float))
         _, bounds = model.predict_interval(given[:1])
         halves = (bounds[0, 1] - bounds[0, 0]) / 2
         found += [
             (task.name, emotion, level, float(half))
-            for level, half in zip(levels, halves, strict=True)
+            for level, half in zip(able, halves, strict=True)
         ]
     return pd.DataFrame(found, columns=["task", "emotion", "level", "half_width"])
 
@@ -222,15 +230,16 @@ def cover_classes(dev: pd.DataFrame, test: pd.DataFrame, levels=LEVELS) -> pd.Da
     found = []
     for task, emotion, rows in _list_groups(dev, "ordinal"):
         items = _take(test, task.name, emotion)
-        if items.empty:
+        able = _choose_levels(levels, rows)
+        if items.empty or not able:
             continue
         (given, gold), (asked, wanted) = (_stack(task, each) for each in (rows, items))
         model = SplitConformalClassifier(
-            _GivenClasses(given.shape[1]), list(levels), prefit=True
+            _GivenClasses(given.shape[1]), able, prefit=True
         )
         model.conformalize(given, gold)
         _, sets = model.predict_set(asked)
-        for number, level in enumerate(levels):
+        for number, level in enumerate(able):
             held = sets[np.arange(len(asked)), wanted, number].mean()
             size = sets[:, :, number].sum(1).mean()
             found.append((task.name, emotion, level, len(asked), held, size))

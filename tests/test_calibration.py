@@ -285,6 +285,14 @@ def test_half_width_is_the_quantile_of_the_errors(halves):
     assert found == pytest.approx(errors[rank - 1])
 
 
+def test_level_that_few_items_cannot_promise_is_left_out(halves):
+    few = halves[0].groupby(["task", "emotion"], dropna=False).head(12)
+    widths = calibration.fit_widths(few)
+    assert set(widths["level"]) == {0.8, 0.9}
+    assert set(calibration.cover_classes(few, halves[1])["level"]) == {0.8, 0.9}
+    assert calibration.fit_widths(few.head(3)).empty
+
+
 def test_sets_cover_what_they_promise(halves):
     table = calibration.cover_classes(*halves)
     assert set(table["task"]) == {"EI-oc", "V-oc"}

@@ -92,7 +92,7 @@ def test_correlation_of_unrounded_means_is_numpys():
 
 
 def test_correlation_is_averaged_over_emotions():
-    gold, means = [0.1, 0.4, 0.9, 0.2, 0.6, 0.7, 0.3], [1, 2, 5, 9, 4, 6, 3]
+    gold, means = [0.1, 0.4, 0.9, 0.2, 0.6, 0.7, 0.3], [1, 2, 5, 29, 24, 6, 23]
     groups = ["joy", "joy", "joy", "fear", "fear", "joy", "fear"]
     own = [[i for i, g in enumerate(groups) if g == name] for name in ("joy", "fear")]
     each = [np.corrcoef([gold[i] for i in n], [means[i] for i in n])[0, 1] for n in own]
