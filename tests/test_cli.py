@@ -15,7 +15,7 @@ OPTIONS = [
     *("--text-column", "--model", "--task", "--resume", "--overwrite", "--chunk"),
     *("--max-tokens", "--dtype", "--quantization", "--backend", "--device", "--form"),
     *("--input-format", "--output-format", "--encoding", "--delimiter"),
-    *("--plain-quotes", "--escape-formulas", "--quiet"),
+    *("--coverage", "--plain-quotes", "--escape-formulas", "--quiet"),
 ]
 
 
