@@ -34,6 +34,7 @@ class Judged:
     judged = None
 
     def evaluation_loop(self, *given, **more):
+        """The trainer's own evaluation, with the score among its metrics."""
         output = super().evaluation_loop(*given, **more)
         if self.judged is not None:
             model = self.accelerator.unwrap_model(self.model)
