@@ -70,6 +70,30 @@ def judge(model, tokenizer, questions: Sequence[Question], shared: bool) -> list
     ]
 
 
+def judge_all(
+    model,
+    tokenizer,
+    questions: Sequence[Question],
+    shared: bool,
+    budget: int = 2048,
+    report: Callable[[float], object] = lambda share: None,
+) -> list[dict]:
+    """As `judge`, in batches of at most `budget` tokens; records in the order asked.
+
+    `report` hears the share of the questions that are done.
+    """
+    records: list = [None] * len(questions)
+    done = 0
+    for batch in plan(questions, budget):
+        asked = [questions[number] for number in batch]
+        found = judge(model, tokenizer, asked, shared)
+        for number, record in zip(batch, found, strict=True):
+            records[number] = record
+        done += len(batch)
+        report(done / len(questions))
+    return records
+
+
 def in_halves(work: Callable[[Sequence], list], items: Sequence) -> list:
     """What `work` gives for the items, one by one; in halves where memory runs out."""
     try:

@@ -82,15 +82,10 @@ class LanguageModel:
         questions = constrained.read_questions(
             Dataset.from_list(rows), self.tokenizer, self.model.settings["answers"]
         )
-        records: list = [None] * len(questions)
-        done = 0
-        for batch in constrained.plan(questions, self.chosen.tokens_per_batch):
-            asked = [questions[number] for number in batch]
-            judged = constrained.judge(self.model, self.tokenizer, asked, self.shared)
-            for number, record in zip(batch, judged, strict=True):
-                records[number] = record
-            done += len(batch)
-            report(done / len(questions))
+        budget = self.chosen.tokens_per_batch
+        records = constrained.judge_all(
+            self.model, self.tokenizer, questions, self.shared, budget, report
+        )
         return [
             self._read(records[place * len(self.asks) :][: len(self.asks)], reason)
             for place, (_, reason) in enumerate(kept)

@@ -53,23 +53,15 @@ def score(model, tokenizer, rows) -> float:
     style = getattr(model, "settings", {}).get("answers", "after")
     questions = constrained.read_questions(rows, tokenizer, style)
     shared = attention.fits(model, tokenizer)
-    records: list = [None] * len(questions)
     training = model.training
     model.eval()
     try:
-        for batch in constrained.plan(questions, 2048):
-            asked = [questions[number] for number in batch]
-            found = constrained.judge(model, tokenizer, asked, shared)
-            for number, record in zip(batch, found, strict=True):
-                records[number] = record
+        records = constrained.judge_all(model, tokenizer, questions, shared)
     finally:
         model.train(training)
     whole = rows[:]
-    return float(
-        np.mean(
-            [_score_task(task, whole, records) for task in sorted({*whole["task"]})]
-        )
-    )
+    tasks = sorted(set(whole["task"]))
+    return float(np.mean([_score_task(task, whole, records) for task in tasks]))
 
 
 def _score_task(task: str, whole: dict, records: list) -> float:
