@@ -106,7 +106,7 @@ def pair(
 
     Columns measure, frame, group, first, second, difference; the sides are means of
     predictions. By "gender" a group is a couple, and the first names are one (as in
-    the paper, 3.2); by "race" it is a gender, and only first names count. Groups
+    the paper); by "race" it is a gender, and only first names count. Groups
     without both sides are left out. `sentences` as `describe` gives them.
     `predictions`: id, task, emotion, prediction (0 to 1) for each of them, more do no
     harm; a measure that nobody predicted has no rows.

@@ -38,7 +38,7 @@ def train(file: str | Path) -> Path:
         "validation": aaid.spread(whole["validation"], chosen["validation_rows"], even),
     }
     settings = {name: value for name, value in chosen.items() if name not in _ROWS}
-    settings |= more
+    settings |= {"lora_dropout": 0.0} | more  # the notebook's default
     for name in ("quantization", "dtype"):  # a notebook's "" is None
         settings[name] = settings[name] or None
     return finetune.finetune(
