@@ -177,6 +177,44 @@ def test_unrounded_mean_goes_by_a_name_of_its_own(halves):
     assert "pearson_of_mean" not in metrics.METRICS
 
 
+def judge_labels(labels, items, seed):
+    """Gold of `labels` random labels and probabilities that lean towards it."""
+    draw = np.random.default_rng(seed)
+    gold = draw.random((items, labels)) < draw.uniform(0.05, 0.5, labels)
+    return gold, np.clip(0.5 * gold + draw.uniform(0, 0.6, gold.shape), 0, 1)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_fast_score_of_labels_is_that_of_the_metrics(seed):
+    gold, given = judge_labels(11, 40, seed)
+    held = given >= 0.5
+    names = ("jaccard", "f1_micro", "f1_macro")
+    expected = np.mean([metrics.METRICS[name](gold, held) for name in names])
+    assert decisions._score_labels(gold, held) == pytest.approx(expected, abs=1e-12)
+    nothing = np.zeros_like(gold)
+    assert decisions._score_labels(nothing, nothing) == pytest.approx(1 / 3)
+
+
+def test_thresholds_together_are_at_a_peak_of_the_score(halves):
+    """No other value of one threshold scores better, nor does one for all labels."""
+    rows = halves[1].query("task == 'E-c'")
+    task = get("E-c")
+    given = np.array([[p[x] for x in task.labels] for p in rows["probabilities"]])
+    gold = np.array([[x in each for x in task.labels] for each in rows["gold"]])
+
+    def score(named):
+        found = np.array([named[x] for x in task.labels])
+        return decisions._score_labels(gold, given >= found)
+
+    fitted = decisions.fit(rows, labels="thresholds together").thresholds
+    reached = score(fitted)
+    for label in task.labels:
+        for threshold in decisions._GRID:
+            assert score(fitted | {label: threshold}) <= reached + 1e-9
+    for rule in ("one threshold", "a threshold per label"):
+        assert score(decisions.fit(rows, labels=rule).thresholds) <= reached + 1e-9
+
+
 def test_decisions_are_kept_with_where_they_come_from(tmp_path):
     rules = decisions.Decisions("rounded mean", temperatures={"V-oc": 1.5})
     decisions.write(tmp_path / "x.json", rules, commit="abc")
