@@ -70,7 +70,7 @@ def format_markdown(ours: pd.DataFrame, number: int) -> str:
     rows = collect(ours, number)
     own = set(ours["model"])
     best = rows.groupby(["task", "metric"])["value"].max()
-    heads = [f"{task} {_HEADS[name]}".strip() for task, name in COLUMNS[number]]
+    heads = [head(task, name) for task, name in COLUMNS[number]]
     lines = [f"| model | {' | '.join(heads)} |", "|" + "---|" * (len(heads) + 1)]
     for model in dict.fromkeys(rows["model"]):
         part = rows[rows["model"] == model].set_index(["task", "metric"])
@@ -88,6 +88,11 @@ def format_markdown(ours: pd.DataFrame, number: int) -> str:
         shown = f"**{model}**" if model in own else model
         lines.append(f"| {shown} | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def head(task: str, metric: str) -> str:
+    """What a column of a task's metric is called."""
+    return f"{task} {_HEADS[metric]}".strip()
 
 
 def draw(ours: pd.DataFrame, model: str) -> Axes:

@@ -20,6 +20,7 @@ from emolib import (
     metrics,
     models,
     plots,
+    released,
     scores,
     sisters,
     standings,
@@ -120,6 +121,25 @@ def test_intervals_are_those_of_the_judgements(decided, rows):
         np.testing.assert_allclose(known[name], found[name], atol=1e-6)
 
 
+def test_paired_differences_are_those_of_the_judgements(kept, rows, real_data):
+    known = read("paired").set_index(["model", "task", "metric"])
+    test = rows["test"].filter(lambda row: row["task"] in AAID)
+    ours = released.decide(kept[0], test, kept[1]["seed"])
+    for model in released.THEIRS:
+        theirs = released.read(real_data / "release", model)
+        pairs = released.compare(ours, theirs, resamples=1)
+        assert len(pairs) == len(known.loc[model])
+        for row in pairs.itertuples():
+            each = known.loc[(model, row.task, row.metric)]
+            assert each["first"] == pytest.approx(row.first, abs=1e-6)
+            assert each["difference"] == pytest.approx(row.difference, abs=1e-6)
+    sides = [side[side["task"] == "V-reg"] for side in (ours, theirs)]
+    found = released.compare(*sides).iloc[0]
+    for name in ("low", "high", "p"):
+        each = known.loc[(model, "V-reg", "pearson"), name]
+        assert each == pytest.approx(found[name], abs=1e-6)
+
+
 def test_readings_are_those_of_the_judgements(judged):
     found = decisions.compare(judged["dev"], judged["test"])
     known = read("readings")
@@ -165,6 +185,12 @@ def test_readme_shows_the_scores(number):
     ours = scores.read_csv(ROOT / standings.SCORES, ["model", "value"])
     table = standings.format_markdown(ours, number)
     assert standings.fill(text, f"table{number}", table) == text
+
+
+def test_readme_shows_the_paired_differences():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    table = released.format_markdown(read("paired"))
+    assert standings.fill(text, "paired", table) == text
 
 
 def test_figures_show_the_scores(trust, held, tmp_path):
