@@ -42,11 +42,12 @@ test: $(VENV)/.done
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -x --nbval-lax --nbval-current-env \
 	  --nbval-cell-timeout=900 notebooks
 
-# Both stages of training, the adapter in its place, all of AEB, the audit, the tables.
+# All stages of training, the adapter in its place, all of AEB, the audit, the tables.
 result: $(VENV)/.done
 	$(BIN)/python -m emolib train notebooks/runs/emo_smollm2.yaml
 	$(BIN)/python -m emolib train notebooks/runs/emo_smollm2_more.yaml
-	$(BIN)/python -m emolib export runs/emo_smollm2_more/finetune emolib/adapters/emo-smollm2-135m
+	$(BIN)/python -m emolib train notebooks/runs/emo_smollm2_third.yaml
+	$(BIN)/python -m emolib export runs/emo_smollm2_third/finetune emolib/adapters/emo-smollm2-135m
 	$(BIN)/python -m emolib.execute notebooks/runs/emo_smollm2_result.yaml --only 07
 	cp runs/emo_smollm2_result/calibrate_emo_smollm2/calibration.json \
 	  emolib/adapters/emo-smollm2-135m/
