@@ -81,6 +81,12 @@ def average(*responses: pd.DataFrame) -> pd.DataFrame:
     return _measure(table.assign(probabilities=means))
 
 
+def exchange(judged: pd.DataFrame, others: pd.DataFrame) -> pd.DataFrame:
+    """`judged` with all judgements of the tasks in `others` replaced by those."""
+    kept = judged[~judged["task"].isin(set(others["task"]))]
+    return pd.concat([kept, others], ignore_index=True)
+
+
 def _measure(table: pd.DataFrame) -> pd.DataFrame:
     pairs = zip(table["task"], table["probabilities"], strict=True)
     return table.assign(mean=[expect(t, {"probabilities": p}) for t, p in pairs])
