@@ -65,10 +65,17 @@ def collect(ours: pd.DataFrame, number: int) -> pd.DataFrame:
 def format_markdown(ours: pd.DataFrame, number: int) -> str:
     """The standings as a Markdown table; ours with its 95 % interval below the value.
 
-    Bold: the best of a column. A dash: no figure.
+    Bold: the best of a column. A dash: no figure. Rows of ours that differ from the
+    first one in none of the columns are left out.
     """
     rows = collect(ours, number)
-    own = set(ours["model"])
+    own = list(dict.fromkeys(ours["model"]))
+    told = {
+        model: part.set_index(["task", "metric"])["value"].sort_index()
+        for model, part in rows[rows["model"].isin(own)].groupby("model")
+    }
+    same = [model for model in own[1:] if told[model].equals(told[own[0]])]
+    rows = rows[~rows["model"].isin(same)]
     best = rows.groupby(["task", "metric"])["value"].max()
     heads = [head(task, name) for task, name in COLUMNS[number]]
     lines = [f"| model | {' | '.join(heads)} |", "|" + "---|" * (len(heads) + 1)]
