@@ -1,6 +1,6 @@
 # make demo        the main job on the bundled sample, no network but the package index
 # make test        ruff, pytest, every notebook
-# make result      the adapter that emolib brings, trained, asked about all of AEB, audited;
+# make result      the adapter that emolib brings, trained, asked about AEB, audited;
 #                  several hours on two cores (set EMOLIB_DATA)
 # make result-check  scores the committed judgements again: numbers in the README and in
 #                  figures must be the same (set EMOLIB_DATA)
@@ -42,7 +42,7 @@ test: $(VENV)/.done
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -x --nbval-lax --nbval-current-env \
 	  --nbval-cell-timeout=900 notebooks
 
-# All stages of training, the adapter in its place, all of AEB, the audit, the tables.
+# All stages of training, the adapter in its place, AEB, the audit, the tables.
 result: $(VENV)/.done
 	$(BIN)/python -m emolib train notebooks/runs/emo_smollm2.yaml
 	$(BIN)/python -m emolib train notebooks/runs/emo_smollm2_more.yaml
