@@ -4,15 +4,12 @@ The authors' Emollama-chat-7b and Emobloom-7b are known by their answers to the 
 benchmark. Its AEB-1 holds the items that `aeb.build` makes, in the same order.
 """
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
-from datasets import Dataset
 
 from emolib import (
     DataError,
-    aaid,
     aeb,
     corpora,
     decisions,
@@ -23,6 +20,7 @@ from emolib import (
     standings,
 )
 from emolib.tasks import AAID, get
+from emolib.weights import BUNDLED
 
 THEIRS = {"EmoLLaMA-chat-7B": "Emollama-chat-7b", "EmoBLOOM": "Emobloom-7b"}
 JUDGEMENTS = "figures/data/emo_smollm2_judgements.parquet"
@@ -83,31 +81,14 @@ def format_markdown(paired: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
-def decide(judgements: Mapping[str, pd.DataFrame], rows: Dataset, seed: int = 0):
-    """The kept judgements as reported answers to AEB-1, beside gold in file order.
-
-    By the rules that the development judgements choose, as notebook 7 has it.
-    """
-    dev = aaid.build(seed=seed)["validation"]
-    dev = aaid.take(dev, " ".join(f"{task}=1" for task in AAID), seed)
-    chosen, _ = decisions.choose(distributions.add_gold(judgements["dev"], dev), seed)
-    test = judgements["test"]
-    answers = decisions.decide(test[test["task"].isin(AAID)], chosen)
-    table = errors.compare(rows, answers)
-    places = {key: n for n, key in enumerate(_list_keys(rows.to_pandas()))}
-    return table.iloc[pd.Series(_list_keys(table)).map(places).argsort()]
-
-
-def _list_keys(table: pd.DataFrame) -> list[tuple]:
-    columns = table[distributions.KEYS].fillna({"emotion": ""})
-    return list(columns.itertuples(index=False, name=None))
-
-
 def main() -> None:
     """The paired comparison of the committed judgements, kept and put in the README."""
     judgements, about = distributions.load(runs.place(JUDGEMENTS))
     rows = aeb.build(list(AAID), seed=about["seed"])
-    ours = decide(judgements, rows, about["seed"])
+    test = judgements["test"]
+    rules = decisions.read(BUNDLED["emo-smollm2-135m"] / decisions.FILE)
+    decided = decisions.decide(test[test["task"].isin(AAID)], rules)
+    ours = errors.compare(rows, decided)
     folder = corpora.locate("official") / "release"
     parts = [compare(ours, read(folder, name)).assign(model=name) for name in THEIRS]
     paired = pd.concat(parts, ignore_index=True)
