@@ -47,13 +47,15 @@ result: $(VENV)/.done
 	$(BIN)/python -m emolib train notebooks/runs/emo_smollm2.yaml
 	$(BIN)/python -m emolib train notebooks/runs/emo_smollm2_more.yaml
 	$(BIN)/python -m emolib train notebooks/runs/emo_smollm2_third.yaml
-	$(BIN)/python -m emolib export runs/emo_smollm2_third/finetune emolib/adapters/emo-smollm2-135m
+	$(BIN)/python -m emolib train notebooks/runs/emo_smollm2_fourth.yaml
+	$(BIN)/python -m emolib export runs/emo_smollm2_fourth/finetune emolib/adapters/emo-smollm2-135m
 	$(BIN)/python -m emolib.execute notebooks/runs/emo_smollm2_result.yaml --only 07
 	cp runs/emo_smollm2_result/calibrate_emo_smollm2/calibration.json \
 	  emolib/adapters/emo-smollm2-135m/
 	$(BIN)/python -m emolib.execute notebooks/runs/emo_smollm2_result.yaml --only 08
 	$(BIN)/python -m emolib.standings
 	$(BIN)/python -m emolib.released
+	$(BIN)/python -m emolib.ablation
 
 result-check: $(VENV)/.done
 	EMOLIB_REQUIRE_REAL_DATA=1 HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -q tests/test_result.py

@@ -94,12 +94,14 @@ def spread(rows: Dataset, count: int, even: bool = False) -> Dataset:
     """The first `count` rows, all for 0; if `even` the first ones of each task alike.
 
     A dev set has three times more rows of one task than of another, and a correlation
-    over thirty of them says little.
+    over thirty of them says little. DataError for fewer rows than there are tasks.
     """
     if not even or not count:
         return rows.select(range(min(count or len(rows), len(rows))))
     tasks = list(rows["task"])
     share = count // len(set(tasks))
+    if not share:
+        raise DataError(f"{count} rows cannot be spread over {len(set(tasks))} tasks")
     seen = dict.fromkeys(tasks, 0)
     kept = []
     for number, task in enumerate(tasks):

@@ -14,7 +14,7 @@ from datasets import Dataset, Features, Value
 
 from emolib import DataError, corpora
 from emolib.prompts import PUBLISHED, instructions, render, to_published
-from emolib.tasks import TASKS, Task, get
+from emolib.tasks import AAID, TASKS, Task, get
 
 COLUMNS = ("id", "task", "emotion", "text", "instruction", "prompt", "gold")
 _FEATURES = Features({name: Value("string") for name in COLUMNS})
@@ -56,6 +56,10 @@ def build(
         for row, draw in zip(frame.to_dict("records"), draws, strict=True):
             row["instruction"] = choices[draw]
             rows.append(row | {"prompt": render(row, form, tokenizer)["prompt"]})
+    return _as_dataset(rows)
+
+
+def _as_dataset(rows: list[dict]) -> Dataset:
     return Dataset.from_dict(
         {name: [row[name] for row in rows] for name in COLUMNS}, features=_FEATURES
     )
@@ -75,6 +79,29 @@ def turn(rows: Dataset, turns: int, form: str = "paper", tokenizer=None) -> Data
         row["prompt"] = render({**row, "gold": None}, form, tokenizer)["prompt"]
         found.append(row)
     return Dataset.from_list(found, features=rows.features)
+
+
+def complete(rows: Dataset, form: str = "paper", tokenizer=None) -> Dataset:
+    """What `annotate` would ask beside `rows` about the texts of AEB-1 among them.
+
+    `rows`: as `build` or `aaid.build` gives them. Columns as `build` gives them, gold
+    None: every task of AAID, under its first instruction, about every text, but for
+    what stands in `rows`. Texts are told apart by id, which SemEval-2018 gives to a
+    tweet and not to a task's row.
+    """
+    known = set(zip(rows["task"], rows["id"], rows["emotion"], strict=True))
+    columns = zip(rows["task"], rows["id"], rows["text"], strict=True)
+    texts = {name: text for task, name, text in columns if task in AAID}
+    found = []
+    for task in AAID:
+        asked = {"task": task, "instruction": instructions(task)[0], "gold": None}
+        for emotion in get(task).emotions or (None,):
+            for name, text in texts.items():
+                if (task, name, emotion) not in known:
+                    row = asked | {"id": name, "emotion": emotion, "text": text}
+                    prompt = render(row, form, tokenizer)["prompt"]
+                    found.append(row | {"prompt": prompt})
+    return _as_dataset(found)
 
 
 def _draw_test(task: Task, data: str | Path, seed: int) -> pd.DataFrame:

@@ -39,6 +39,9 @@ class Decisions:
     the mean, one fewer than classes; `thresholds`: label to the probability from which
     on it counts; `temperatures`: task to temperature, and `half_widths`: "task" or
     "task emotion" to level to half an interval's width, see `calibration`.
+
+    `joined`: the rules for a text that was asked all tasks, whose means are joined by
+    its `weights`, see `stacking`.
     """
 
     classes: str = "argmax"
@@ -47,6 +50,8 @@ class Decisions:
     thresholds: dict[str, float] = field(default_factory=dict)
     temperatures: dict[str, float] = field(default_factory=dict)
     half_widths: dict[str, dict[str, float]] = field(default_factory=dict)
+    weights: dict[str, dict[str, float]] = field(default_factory=dict)
+    joined: "Decisions | None" = None
 
 
 def write(path: str | Path, decisions: Decisions, **about) -> None:
@@ -58,6 +63,8 @@ def read(path: str | Path) -> Decisions:
     """Decisions that `write` kept; DataError if the file holds none."""
     try:
         told = json.loads(Path(path).read_text(encoding="utf-8"))
+        if joined := told.get("joined"):
+            told["joined"] = Decisions(**joined)
         return Decisions(**{key: told[key] for key in told if key != "about"})
     except (OSError, ValueError, TypeError) as error:
         raise DataError(f"{path}: no decisions ({error})") from None

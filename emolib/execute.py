@@ -116,10 +116,13 @@ def refresh(only: list[str] | None = None) -> None:
             nbformat.write(notebook, temporary)
 
 
-def read_run(file: str | Path) -> dict:
-    """A run file's parameters; DataError for one that no notebook has, or of a type."""
+def read_run(file: str | Path, **changes) -> dict:
+    """A run file's parameters, but for `changes`.
+
+    DataError for one that no notebook has, or of another type.
+    """
     file = Path(file)
-    given = _read_yaml(file)
+    given = _read_yaml(file) | changes
     _validate(given, _read_all(find_notebooks()), str(file))
     return given
 

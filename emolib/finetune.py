@@ -12,6 +12,7 @@ and does well with small batches (16 here).
 import json
 import shutil
 import traceback
+from collections.abc import Iterable
 from contextlib import contextmanager
 from dataclasses import asdict, fields, replace
 from pathlib import Path
@@ -131,11 +132,12 @@ def read_log(run: str | Path) -> pd.DataFrame:
     return pd.read_csv(path)
 
 
-def read_more(text: str) -> dict:
+def read_more(text: str, own: Iterable[str] = ()) -> dict:
     """Fields of `Settings` from "name=value name=value", a notebook's `more`.
 
     In a value of several words commas stand for spaces: "lora_targets=q_proj,v_proj".
-    DataError for an unknown name or a value of another type.
+    `own`: names that have a parameter of their own. DataError for one of these, for an
+    unknown name or a value of another type.
     """
     kinds = {each.name: each.type for each in fields(Settings)}
     found = {}
@@ -151,6 +153,8 @@ def read_more(text: str) -> dict:
             raise DataError(
                 f"more: {part!r}: expected name=value with a name of {names}"
             ) from None
+    if twice := sorted(found.keys() & set(own)):
+        raise DataError(f"more: {', '.join(twice)}: a parameter of its own")
     return found
 
 
@@ -318,7 +322,10 @@ def _save(trainer, tokenizer, name: str, folder: Path) -> None:
         card = _CARD.read_text(encoding="utf-8").format(
             base=base,
             hub="" if local else f"base_model: {base}\n",
-            loss=_read_best(trainer.state)["best_eval_loss"],
+            best=", ".join(
+                f"validation {name.removeprefix('best_eval_')} {value:.4g}"
+                for name, value in _read_best(trainer.state).items()
+            ),
             step=trainer.state.best_global_step,
             rows=len(trainer.train_dataset),
             record=json.dumps(runs.read(folder), indent=1),

@@ -10,7 +10,7 @@ from emolib import DataError
 from emolib.baselines import lexicons
 from emolib.distributions import NEAR, cool, cool_labels, expect, key_of
 from emolib.prompts import instructions, render
-from emolib.tasks import Task, get
+from emolib.tasks import AAID, Task, get
 
 COLUMNS = {
     "EI-reg": "{}_intensity",
@@ -57,6 +57,8 @@ class LanguageModel:
             for emotion in get(task).emotions or (None,)
         ]
         self.rules, found = decisions.find(self.model.settings["adapter"])
+        if self.rules.joined and set(tasks) >= set(AAID):
+            self.rules = self.rules.joined
         self.level = _read_level(self.rules, chosen.coverage)
         self.settings = {
             **self.model.settings,
@@ -104,13 +106,33 @@ class LanguageModel:
         return start, f"cut: about {len(start)} of {len(text)} characters were read"
 
     def _read(self, records: list[dict], reason: str | None) -> Judged:
-        values: dict = {}
-        for ask, record in zip(self.asks, records, strict=True):
+        for record in records:
             if not np.isfinite(list(record["probabilities"].values())).all():
                 return {}, "the model's probabilities are not finite numbers"
+        values: dict = {}
+        means = join(self.asks, records, self.rules.weights)
+        for ask, record, mean in zip(self.asks, records, means, strict=True):
             task, emotion = get(ask["task"]), ask["emotion"]
-            values |= _read_record(task, emotion, record, self.rules, self.level)
+            given = record["probabilities"]
+            values |= _read_record(task, emotion, given, mean, self.rules, self.level)
         return values, reason
+
+
+def join(asks: list[dict], records: list[dict], weights: dict) -> list[float]:
+    """The mean of every answer about one text, joined with the others by `weights`."""
+    from emolib import stacking  # scikit-learn: not for a lexicon
+
+    answers: dict[str, float] = {}
+    means = []
+    for ask, record in zip(asks, records, strict=True):
+        means.append(expect(ask["task"], record))
+        named = ask["task"], ask["emotion"], record["probabilities"], means[-1]
+        answers |= stacking.read_answers(*named)
+    keys = [key_of(ask["task"], ask["emotion"]) for ask in asks]
+    return [
+        stacking.join_one(answers, weights[key]) if key in weights else mean
+        for key, mean in zip(keys, means, strict=True)
+    ]
 
 
 def _read_level(rules, coverage: float | None) -> str | None:
@@ -128,13 +150,14 @@ def _read_level(rules, coverage: float | None) -> str | None:
     return level
 
 
-def _read_record(task: Task, emotion: str | None, record: dict, rules, level) -> dict:
-    """Column -> value from a record of `constrained.judge`, by these decisions."""
+def _read_record(
+    task: Task, emotion: str | None, given: dict, mean: float, rules, level
+) -> dict:
+    """Column -> value from an answer's probabilities and mean, by these decisions."""
     from emolib.decisions import decide_one
 
-    pattern, given = COLUMNS[task.name], record["probabilities"]
+    pattern = COLUMNS[task.name]
     heat = rules.temperatures.get(task.name, 1.0)
-    mean = expect(task.name, record)
     decided = decide_one(task, emotion, given, mean, rules)
     if task.kind == "labels":
         sure = dict(zip(given, cool_labels([*given.values()], heat), strict=True))

@@ -16,19 +16,21 @@ _ROWS = ("data", "seed", "prompt_form", "model", "passes", "more", "out")
 _ROWS = (*_ROWS, "train_rows", "validation_rows")
 
 
-def train(file: str | Path) -> Path:
+def train(file: str | Path, **changes) -> Path:
     """The run folder of a run file's fine-tuning, finished.
 
-    Interrupted, the same command goes on from the last checkpoint. DataError names a
-    parameter that no notebook has or that is of another type.
+    `changes` are parameters of notebook 2 in the place of the file's. Interrupted, the
+    same call goes on from the last checkpoint. DataError names a parameter that no
+    notebook has or that is of another type.
     """
     notebook = next(p for p in execute.find_notebooks() if p.name.startswith("02"))
     known = execute.read_parameters(notebook)
-    given = execute.read_run(file)
+    given = execute.read_run(file, **changes)
     chosen = {name: given.get(name, default) for name, (_, default) in known.items()}
-    more = finetune.read_more(chosen["more"])
-    if twice := sorted(more.keys() & known.keys()):
-        raise DataError(f"{file}: more: {', '.join(twice)}: a parameter of its own")
+    try:
+        more = finetune.read_more(chosen["more"], known)
+    except DataError as error:
+        raise DataError(f"{file}: {error}") from None
     tokenizer = models.load_tokenizer(chosen["model"])
     whole = aaid.build(chosen["data"], chosen["seed"], chosen["prompt_form"], tokenizer)
     mixed = aaid.take(whole["train"], chosen["passes"], chosen["seed"])

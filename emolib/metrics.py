@@ -67,8 +67,10 @@ def correlate(
     """Pearson's r of unrounded predictions, in [-1, 1]; the average over groups.
 
     For ordinal tasks it is no figure of the official script, which takes classes: it
-    goes by a name of its own, "pearson_of_mean".
+    goes by a name of its own, "pearson_of_mean". DataError for unequal lengths.
     """
+    if not len(gold) == len(means) == len(gold if groups is None else groups):
+        raise DataError(f"{task}: gold, means and groups are not of one length")
     wanted = np.array([float(read_gold(task, each)) for each in gold])
     given = np.array(means, dtype=float)
     labels = np.array([None] * len(gold) if groups is None else list(groups), object)

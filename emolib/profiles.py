@@ -101,7 +101,7 @@ def draw_timeline(
             fontsize=7,
         )
     upper.set(ylabel="valence", ylim=(-0.08, 1.08), title=f"{len(dated)} texts")
-    upper.legend(loc="lower right")
+    upper.legend(loc="lower right", bbox_to_anchor=(1, 1), frameon=False)
     for emotion in _find_emotions(dated):
         mean = dated[f"{emotion}_intensity"].rolling(window, center=True).mean()
         lower.plot(mean, label=emotion, marker=MARKERS[emotion], markevery=7)

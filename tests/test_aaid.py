@@ -124,6 +124,8 @@ def test_rows_are_spread_evenly_over_tasks(sample_aaid):
         assert [row for row in taken if row["task"] == task] == own
     assert len(taken) == 30 and taken == [row for row in whole if row in taken]
     assert aaid.spread(rows, 0, even=True).to_list() == whole
+    with pytest.raises(DataError, match="4 rows cannot be spread over 5 tasks"):
+        aaid.spread(rows, 4, even=True)
 
 
 def test_task_with_few_rows_gives_all_it_has(sample_aaid):

@@ -1,9 +1,11 @@
 import json
 
+import pandas as pd
 import pytest
 
 from emolib import DataError, aeb, answers, errors, metrics, prompts
-from emolib.tasks import TASKS
+from emolib.prompts import instructions
+from emolib.tasks import AAID, TASKS
 
 LINE = {
     "task": "TDT",
@@ -30,6 +32,31 @@ def test_same_seed_gives_the_same_items_and_another_does_not(sample_aeb):
     assert again.equals(sample_aeb.to_pandas())
     assert not other["instruction"].equals(again["instruction"])
     assert other["gold"].equals(again["gold"])
+
+
+@pytest.mark.parametrize("form", ["paper", "plain"])
+def test_texts_are_completed_to_all_that_annotate_asks(form):
+    rows = aeb.build(["EI-reg", "V-oc", "TDT"], data="sample", form=form)
+    more = aeb.complete(rows, form)
+    asks = [(task, e) for task in AAID for e in TASKS[task].emotions or (None,)]
+    texts = rows.to_pandas().query("task != 'TDT'").drop_duplicates("id")
+    both = pd.concat([rows.to_pandas().query("task != 'TDT'"), more.to_pandas()])
+    keys = both[["id", "task", "emotion"]].astype(object)
+    keys = keys.where(keys.notna(), None)
+    assert not keys.duplicated().any()
+    assert set(zip(keys["task"], keys["emotion"], strict=True)) == set(asks)
+    assert len(keys) == len(texts) * len(asks)
+    assert both.groupby("id")["text"].nunique().max() == 1
+    row = more[0]
+    assert row["gold"] is None and row["instruction"] == instructions(row["task"])[0]
+    assert prompts.render(row, form) == {"prompt": row["prompt"]}
+    assert len(aeb.complete(aeb.build(["TDT"], data="sample"))) == 0
+
+
+def test_one_id_is_one_text_of_semeval(real_data, whole_aeb):
+    own = whole_aeb[whole_aeb["task"].isin(AAID)]
+    texts = own.assign(text=own["text"].str.split().str.join(" "))
+    assert texts.groupby("id")["text"].nunique().max() == 1
 
 
 def test_a_tasks_items_do_not_hang_on_the_other_tasks(sample_aeb):

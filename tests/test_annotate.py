@@ -1,10 +1,22 @@
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 
-from emolib import DataError, aeb, annotate, constrained, judges, models, predict
+from emolib import (
+    DataError,
+    aeb,
+    annotate,
+    constrained,
+    decisions,
+    judges,
+    models,
+    predict,
+)
 from emolib.annotate import Annotator
 from emolib.decisions import Decisions
+from emolib.distributions import expect
 from emolib.judges import COLUMNS
 from emolib.prompts import instructions, render
 from emolib.tasks import AAID, EMOTIONS, TASKS
@@ -222,8 +234,9 @@ RULES = Decisions(
 
 
 def read_one(task, emotion, probabilities, level=None):
-    record = {"probabilities": probabilities}
-    return judges._read_record(TASKS[task], emotion, record, RULES, level)
+    mean = expect(task, {"probabilities": probabilities})
+    given = probabilities, mean, RULES, level
+    return judges._read_record(TASKS[task], emotion, *given)
 
 
 def test_class_is_that_of_the_decisions_with_its_scaled_probability():
@@ -273,3 +286,19 @@ def test_interval_that_was_not_calibrated_is_an_error(tiny_model):
         Annotator("vader", coverage=0.9)
     with pytest.raises(DataError, match=r"there are 0\.9"):
         judges._read_level(RULES, 0.5)
+
+
+def test_answers_are_joined_where_all_tasks_are_asked(tiny_model, monkeypatch):
+    weights = {"V-reg": {"EI-reg joy": 0.0, "constant": 0.25}}
+    widths = {f"EI-reg {emotion}": {"0.9": 0.2} for emotion in EMOTIONS}
+    widths["V-reg"] = {"0.9": 0.05}
+    joined = replace(RULES, weights=weights, half_widths=widths)
+    rules = replace(RULES, joined=joined)
+    monkeypatch.setattr(decisions, "find", lambda adapter: (rules, "hash"))
+    all_of_it = Annotator(tiny_model, coverage=0.9, progress=False)(TEXTS)
+    assert (all_of_it["valence"] == 0.25).all()
+    assert np.allclose(all_of_it["valence_high"], 0.3)
+    alone = Annotator(tiny_model, tasks=["V-reg"], coverage=0.9, progress=False)(TEXTS)
+    assert (alone["valence"] != 0.25).all()
+    wide = alone["valence_high"] - alone["valence_low"]
+    assert (wide > 0.1 + 1e-6).all()

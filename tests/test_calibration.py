@@ -1,4 +1,4 @@
-"""Decisions, sisters, calibration, kept judgements: on invented judgements."""
+"""Decisions, stacking, calibration, kept judgements: on invented judgements."""
 
 from dataclasses import replace
 
@@ -6,7 +6,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from emolib import DataError, calibration, decisions, distributions, metrics, sisters
+from emolib import (
+    DataError,
+    calibration,
+    decisions,
+    distributions,
+    judges,
+    metrics,
+    stacking,
+)
 from emolib.tasks import AAID, get
 
 HALF = 60  # items per task and emotion, in dev and in test
@@ -219,6 +227,9 @@ def test_decisions_are_kept_with_where_they_come_from(tmp_path):
     rules = decisions.Decisions("rounded mean", temperatures={"V-oc": 1.5})
     decisions.write(tmp_path / "x.json", rules, commit="abc")
     assert decisions.read(tmp_path / "x.json") == rules
+    both = replace(rules, joined=replace(rules, weights={"V-reg": {"constant": 0.5}}))
+    decisions.write(tmp_path / "x.json", both)
+    assert decisions.read(tmp_path / "x.json") == both
     (tmp_path / "y.json").write_text('{"rules": 1}')
     with pytest.raises(DataError, match=r"y\.json"):
         decisions.read(tmp_path / "y.json")
@@ -229,42 +240,77 @@ def test_nothing_to_choose_by_is_an_error(halves):
         decisions.choose(halves[0].iloc[:0])
 
 
-# Sisters
+# Stacking
 
 
-def test_two_noisy_answers_are_better_than_one():
-    draw = np.random.default_rng(0)
-    gold = draw.random(400)
-    rows = [
-        {
-            "task": task,
-            "id": str(n),
-            "emotion": None,
-            "gold": gold[n] if task == "V-reg" else round(6 * gold[n] - 3),
-            "mean": scale * (gold[n] + draw.normal(0, 0.2)) + start,
-        }
-        for task, scale, start in (("V-reg", 1, 0), ("V-oc", 6, -3))
-        for n in range(400)
+def tell(count=400, seed=0):
+    """All five tasks' judgements of texts whose joy shows in every answer."""
+    draw = np.random.default_rng(seed)
+    rows = []
+    for number, joy in enumerate(draw.random(count)):
+        seen = {task: joy + draw.normal(0, 0.2) for task in AAID}
+        for task in AAID:
+            own = {"task": task, "id": str(number), "probabilities": {}}
+            low, high = get(task).range or (-3, 3)
+            own["mean"] = low + (high - low) * seen[task]
+            own["gold"] = low + (high - low) * joy
+            if get(task).kind == "labels":
+                p = float(np.clip(seen[task], 0.01, 0.99))
+                own |= {"mean": np.nan, "gold": ("joy",) if joy > 0.5 else ()}
+                own["probabilities"] = {"anger": 0.5, "joy": p}
+            rows.append(own | {"emotion": "joy" if get(task).emotions else None})
+    return pd.DataFrame(rows).astype({"emotion": object})
+
+
+def correlate(judged, task):
+    own = judged[judged["task"] == task]
+    return np.corrcoef(own["gold"].astype(float), own["mean"])[0, 1]
+
+
+def test_all_answers_are_better_than_one():
+    dev, test = tell(seed=1), tell(seed=2)
+    weights, fitted, joined = stacking.join_splits(dev, test)
+    assert set(weights) == {"EI-reg joy", "EI-oc joy", "V-reg", "V-oc"}
+    assert {"EI-oc joy", "V-reg", "E-c joy", "constant"} < set(weights["EI-reg joy"])
+    for task in ("EI-reg", "EI-oc", "V-reg", "V-oc"):
+        assert correlate(joined, task) > correlate(test, task) + 0.05
+        assert correlate(fitted, task) > correlate(dev, task) + 0.05
+    assert joined["gold"].equals(test["gold"])
+
+
+def test_a_development_item_is_joined_by_weights_of_others():
+    dev = tell(count=60)
+    changed = dev.copy()
+    changed.at[0, "gold"] = 9.0  # EI-reg of text "0"
+    before, after = (stacking.cross_fit(each)["mean"] for each in (dev, changed))
+    assert before[0] == pytest.approx(after[0])
+    assert not np.allclose(before, after, equal_nan=True)
+
+
+def test_joined_mean_of_one_text_is_that_of_the_table():
+    dev = tell(count=50)
+    weights = stacking.fit(dev)
+    joined = stacking.join(dev, weights)["mean"]
+    own = dev[dev["id"] == "7"]
+    asks = own[["task", "emotion"]].to_dict("records")
+    records = [
+        {"probabilities": {f"{m:.9g}": 1.0} if np.isfinite(m) else p}
+        for m, p in zip(own["mean"], own["probabilities"], strict=True)
     ]
-    judged = pd.DataFrame(rows)
-    odd = judged["id"].astype(int) % 2 == 1
-    weights = sisters.fit(judged[odd])
-    joined = sisters.join(judged[~odd], weights)
-    for task in ("V-reg", "V-oc"):
-        before, after = (
-            t[t["task"] == task][["gold", "mean"]].astype(float).corr().iloc[0, 1]
-            for t in (judged[~odd], joined)
-        )
-        assert after > before + 0.02
+    found = judges.join(asks, records, weights)
+    np.testing.assert_allclose(found, joined[own.index], rtol=1e-6)
 
 
-def test_a_missing_sister_is_an_error(halves):
-    dev, test = halves
-    weights = sisters.fit(dev)
-    assert set(weights) == set(sisters.SISTERS)
-    with pytest.raises(DataError, match="EI-oc"):
-        sisters.join(test[test["task"] != "EI-oc"], weights)
-    assert sisters.fit(dev[dev["task"] == "V-reg"]) == {}
+def test_questions_that_were_not_asked(halves):
+    dev, test = tell(seed=1), tell(seed=2)
+    weights = stacking.fit(dev)
+    with pytest.raises(DataError, match="EI-oc joy: not every text was asked V-oc"):
+        stacking.join(test[test["task"] != "V-oc"], weights)
+    fewer = stacking.fit(dev[dev["task"] != "V-oc"])
+    assert "V-oc" not in fewer and "V-oc" not in fewer["V-reg"]
+    other = test[test["task"] == "V-reg"].assign(task="V-A", mean=0.3)
+    asked = pd.concat([test, other], ignore_index=True)
+    assert (stacking.join(asked, weights).query("task == 'V-A'")["mean"] == 0.3).all()
 
 
 # Calibration

@@ -807,6 +807,8 @@ def test_value_may_have_an_equals_sign_or_be_empty():
     assert finetune.read_more("start=a=b") == {"start": "a=b"}
     assert finetune.read_more("start=") == {"start": ""}
     assert finetune.read_more(" ") == finetune.read_more("") == {}
+    with pytest.raises(DataError, match="more: seed: a parameter of its own"):
+        finetune.read_more("warmup=0.1 seed=3", ["seed", "model"])
 
 
 @pytest.mark.parametrize(

@@ -103,6 +103,12 @@ def test_correlation_is_averaged_over_emotions():
     assert alone == metrics.correlate("EI-reg", gold, means)
 
 
+@pytest.mark.parametrize("means, groups", [([0.1], None), ([0.1, 0.2], ["joy"])])
+def test_unequal_lengths_do_not_correlate(means, groups):
+    with pytest.raises(DataError, match="EI-reg: gold, means and groups"):
+        metrics.correlate("EI-reg", [0.1, 0.3], means, groups)
+
+
 def test_constant_means_correlate_with_nothing():
     groups = ["joy", "joy", "fear", "fear"]
     found = metrics.correlate("EI-oc", [0, 1, 2, 3], [0, 1, 2, 2], groups)

@@ -22,11 +22,11 @@ from emolib import (
     plots,
     released,
     scores,
-    sisters,
+    stacking,
     standings,
     weights,
 )
-from emolib.tasks import AAID, get
+from emolib.tasks import AAID, TASKS, get
 
 ROOT = Path(__file__).parents[1]
 NUMBERS = ROOT / "figures" / "data"
@@ -55,7 +55,9 @@ def rows(kept, real_data):
 @pytest.fixture(scope="module")
 def judged(kept, rows):
     return {
-        split: distributions.add_gold(part, rows[split.removesuffix("_averaged")])
+        split: part.assign(gold=None)
+        if split.endswith("_also")
+        else distributions.add_gold(part, rows[split])
         for split, part in kept[0].items()
     }
 
@@ -66,18 +68,26 @@ def rules(judged, kept):
 
 
 @pytest.fixture(scope="module")
-def decided(judged, rules, kept):
-    found = {standings.MODEL: decisions.decide(judged["test"], rules)}
-    for name, suffix in (("joined", ""), ("joined and averaged", "_averaged")):
-        dev, test = (
-            distributions.exchange(judged[split], judged[f"{split}{suffix}"])
-            for split in ("dev", "test")
-        )
-        fitted = sisters.fit(dev)
-        dev, test = (sisters.join(part, fitted) for part in (dev, test))
-        chosen, _ = decisions.choose(dev, kept[1]["seed"])
-        found[f"{standings.MODEL}, {name}"] = decisions.decide(test, chosen)
-    return found
+def joined(judged, kept):
+    """Weights, development and test items: read off all answers about a text."""
+    sides = [
+        pd.concat([judged[split], judged[f"{split}_also"]], ignore_index=True)
+        for split in ("dev", "test")
+    ]
+    return stacking.join_splits(*sides, kept[1]["seed"])
+
+
+@pytest.fixture(scope="module")
+def rules_joined(joined, kept):
+    return decisions.choose(joined[1], kept[1]["seed"])[0]
+
+
+@pytest.fixture(scope="module")
+def decided(judged, rules, joined, rules_joined):
+    return {
+        standings.MODEL: decisions.decide(judged["test"], rules),
+        f"{standings.MODEL}, joined": decisions.decide(joined[2], rules_joined),
+    }
 
 
 def test_judgements_are_the_shipped_adapters(kept):
@@ -85,25 +95,41 @@ def test_judgements_are_the_shipped_adapters(kept):
 
 
 def test_every_item_was_asked(kept):
-    for split, part in kept[0].items():
-        assert not part.duplicated(distributions.KEYS).any()
-        found = part["task"].value_counts()
-        tasks = [get(name) for name in found.index]
-        dev = split.startswith("dev")
-        assert found.tolist() == [t.sizes["dev"] if dev else t.items for t in tasks]
-        if split.endswith("_averaged"):
-            assert set(found.index) == set(aaid.read_passes(kept[1]["passes"]))
-        else:
-            assert set(AAID) <= set(found.index)
+    parts = kept[0]
+    for split, tasks in {"dev": AAID, "test": TASKS}.items():
+        assert not parts[split].duplicated(distributions.KEYS).any()
+        found = parts[split]["task"].value_counts()
+        sizes = {
+            t: get(t).sizes["dev"] if split == "dev" else get(t).items for t in tasks
+        }
+        assert found.to_dict() == sizes
+        own = parts[split][parts[split]["task"].isin(AAID)]
+        whole = pd.concat([own, parts[f"{split}_also"]])
+        assert not whole.duplicated(distributions.KEYS).any()
+        assert (whole["id"].value_counts() == 11).all()  # questions of annotate's
 
 
-def test_shipped_rules_are_those_that_development_items_choose(judged, rules):
+def test_shipped_rules_are_those_that_development_items_choose(
+    judged, rules, joined, rules_joined
+):
     shipped = decisions.read(ADAPTER / decisions.FILE)
-    widths = calibration.list_widths(calibration.fit_widths(judged["dev"]))
-    assert (shipped.classes, shipped.labels) == (rules.classes, rules.labels)
-    assert shipped.thresholds == rules.thresholds and shipped.cuts == rules.cuts
-    assert shipped.temperatures == calibration.fit_temperatures(judged["dev"])
-    assert shipped.half_widths == widths
+    heat = calibration.fit_temperatures(judged["dev"])
+    for own, known, dev in (
+        (rules, shipped, judged["dev"]),
+        (rules_joined, shipped.joined, joined[1]),
+    ):
+        assert (known.classes, known.labels) == (own.classes, own.labels)
+        assert known.thresholds == own.thresholds and known.temperatures == heat
+        assert known.cuts.keys() == own.cuts.keys()
+        for key, cuts in own.cuts.items():
+            assert known.cuts[key] == pytest.approx(cuts)
+        widths = calibration.list_widths(calibration.fit_widths(dev))
+        assert known.half_widths.keys() == widths.keys()
+        for key, levels in widths.items():
+            assert known.half_widths[key] == pytest.approx(levels, abs=2e-4)
+    assert shipped.joined.weights.keys() == joined[0].keys()
+    for key, weights_of in joined[0].items():
+        assert shipped.joined.weights[key] == pytest.approx(weights_of, rel=1e-6)
 
 
 def test_scores_are_those_of_the_judgements(decided, rows):
@@ -165,9 +191,13 @@ def trust(judged):
 
 
 @pytest.fixture(scope="module")
-def held(judged):
-    widths = calibration.fit_widths(judged["dev"])
-    return calibration.cover(judged["test"], widths)
+def held(judged, joined):
+    sides = {"as asked": (judged["dev"], judged["test"]), "joined": joined[1:]}
+    found = {
+        who: calibration.cover(test, calibration.fit_widths(dev))
+        for who, (dev, test) in sides.items()
+    }
+    return pd.concat(found, names=["answers"]).reset_index("answers")
 
 
 def test_trust_is_that_of_the_judgements(trust):
@@ -207,7 +237,7 @@ def test_figures_show_the_scores(trust, held, tmp_path):
     drawn = {
         "standings": (standings.draw(ours, standings.MODEL), standings.NOTE),
         "reliability": (diagrams.draw_reliability(trust), note),
-        "coverage": (diagrams.draw_coverage(held), note),
+        "coverage": (diagrams.draw_coverage(held[held["answers"] == "joined"]), note),
     }
     for kind, (axes, below) in drawn.items():
         plots.save(axes, tmp_path / kind, below)
