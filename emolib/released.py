@@ -17,6 +17,7 @@ from emolib import (
     errors,
     runs,
     significance,
+    stacking,
     standings,
 )
 from emolib.tasks import AAID, get
@@ -65,11 +66,14 @@ def compare(ours: pd.DataFrame, theirs: pd.DataFrame, **how) -> pd.DataFrame:
 
 
 def format_markdown(paired: pd.DataFrame) -> str:
-    """Differences with intervals, a line per released model; bold where p < 0.05."""
+    """Differences with intervals, a line per row of ours and released model.
+
+    Bold where p < 0.05.
+    """
     pairs = standings.COLUMNS[5]
     heads = [standings.head(task, metric) for task, metric in pairs]
-    lines = [f"| ours minus | {' | '.join(heads)} |", "|" + "---|" * (len(heads) + 1)]
-    for model, rows in paired.groupby("model", sort=False):
+    lines = [f"| ours | minus | {' | '.join(heads)} |", "|" + "---|" * (len(heads) + 2)]
+    for names, rows in paired.groupby(["ours", "model"], sort=False):
         cells = []
         found = rows.set_index(["task", "metric"])
         for pair in pairs:
@@ -77,22 +81,39 @@ def format_markdown(paired: pd.DataFrame) -> str:
             value = f"{row['difference']:+.3f}"
             value = f"**{value}**" if row["p"] < 0.05 else value
             cells.append(f"{value}<br>[{row['low']:+.3f}, {row['high']:+.3f}]")
-        lines.append(f"| {model} | {' | '.join(cells)} |")
+        lines.append(f"| {' | '.join([*names, *cells])} |")
     return "\n".join(lines)
+
+
+def decide(judgements: dict[str, pd.DataFrame], rules) -> dict[str, pd.DataFrame]:
+    """Our answers to AEB-1 by the shipped rules: as asked, and joined (`stacking`).
+
+    `judgements` as notebook 7 keeps them: of the test items, and ("test_also") of the
+    other questions about their texts.
+    """
+    test = judgements["test"][judgements["test"]["task"].isin(AAID)]
+    whole = pd.concat([test, judgements["test_also"]], ignore_index=True)
+    joined = stacking.join(whole, rules.joined.weights).iloc[: len(test)]
+    return {
+        "as asked": decisions.decide(test, rules),
+        "joined": decisions.decide(joined, rules.joined),
+    }
 
 
 def main() -> None:
     """The paired comparison of the committed judgements, kept and put in the README."""
     judgements, about = distributions.load(runs.place(JUDGEMENTS))
     rows = aeb.build(list(AAID), seed=about["seed"])
-    test = judgements["test"]
     rules = decisions.read(BUNDLED["emo-smollm2-135m"] / decisions.FILE)
-    decided = decisions.decide(test[test["task"].isin(AAID)], rules)
-    ours = errors.compare(rows, decided)
     folder = corpora.locate("official") / "release"
-    parts = [compare(ours, read(folder, name)).assign(model=name) for name in THEIRS]
+    parts = []
+    for name, decided in decide(judgements, rules).items():
+        ours = errors.compare(rows, decided)
+        for model in THEIRS:
+            found = compare(ours, read(folder, model))
+            parts.append(found.assign(ours=name, model=model))
     paired = pd.concat(parts, ignore_index=True)
-    paired = paired[["model", *paired.columns.drop("model")]]
+    paired = paired[["ours", "model", *paired.columns.drop(["ours", "model"])]]
     paired.to_csv(runs.place(PAIRED), index=False, float_format="%.6f")
     readme = runs.place("README.md")
     text = readme.read_text(encoding="utf-8")

@@ -73,8 +73,10 @@ def test_table_says_in_bold_what_is_no_chance(sides):
     good, poor = sides
     parts = {"A": (good, poor), "B": (good, good)}
     rows = [
-        released.compare(*p, resamples=50).assign(model=n) for n, p in parts.items()
+        released.compare(*p, resamples=50).assign(ours="joined", model=n)
+        for n, p in parts.items()
     ]
     lines = released.format_markdown(pd.concat(rows)).splitlines()
+    assert lines[2].startswith("| joined | A | ")
     assert len(lines) == 4 and lines[2].count("**") == 14 and "**" not in lines[3]
     assert lines[3].count("+0.000<br>[+0.000, +0.000]") == 7
