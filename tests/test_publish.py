@@ -130,7 +130,7 @@ def test_bundled_adapter_is_written_without_network(tmp_path):
     assert (card.data.base_model, card.data.library_name) == (BASE, "peft")
     assert card.data.license_name == "apache-2.0-and-semeval-2018-research-only"
     assert card.data.eval_results is None and "None are published" in card.text
-    assert "1.3 hours" in card.text and "12,864 rows" in card.text
+    assert "1.6 hours" in card.text and "26,240 rows" in card.text
     assert "went on from an adapter" in card.text and "highest validation" in card.text
 
 
