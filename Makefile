@@ -55,6 +55,7 @@ result: $(VENV)/.done
 	$(BIN)/python -m emolib.execute notebooks/runs/emo_smollm2_result.yaml --only 08
 	$(BIN)/python -m emolib.standings
 	$(BIN)/python -m emolib.released
+	$(BIN)/python -m emolib.ablation
 
 result-check: $(VENV)/.done
 	EMOLIB_REQUIRE_REAL_DATA=1 HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -q tests/test_result.py

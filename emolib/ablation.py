@@ -25,7 +25,7 @@ from emolib import (
     runs,
     standings,
 )
-from emolib.tasks import get
+from emolib.tasks import AAID, get
 
 RUN = "notebooks/runs/emo_smollm2_ablation.yaml"
 TABLE = "figures/data/emo_smollm2_ablation.csv"
@@ -57,7 +57,7 @@ def answer(name: str, file: str | Path = RUN) -> pd.DataFrame:
     if name not in VARIANTS:
         raise DataError(f"variant {name!r}: expected one of {', '.join(VARIANTS)}")
     given = execute.read_run(file, **VARIANTS[name])
-    out = runs.place(given["out"]) / name.replace(" ", "_")
+    out = _find_folder(name, file)
     trained = launch.train(file, **VARIANTS[name], out=str(out))
     rows = read_rows(file, **VARIANTS[name])
     model, tokenizer = models.load(
@@ -65,6 +65,18 @@ def answer(name: str, file: str | Path = RUN) -> pd.DataFrame:
     )
     found = predict.predict(rows, model, tokenizer, out / "dev")
     return distributions.add_gold(distributions.average(found), rows)
+
+
+def _find_folder(name: str, file: str | Path) -> Path:
+    return runs.place(execute.read_run(file)["out"]) / name.replace(" ", "_")
+
+
+def describe(name: str, file: str | Path = RUN) -> dict:
+    """Where a trained variant comes from: seed, data, weights, commit, time."""
+    record = runs.read(_find_folder(name, file) / "finetune")
+    settings = record["settings"]
+    found = {"seed": settings["seed"], "train_sha256": settings["train"]["sha256"][:16]}
+    return found | {key: record[key] for key in ("weights", "commit", "made")}
 
 
 def read_rows(file: str | Path, **changes) -> Dataset:
@@ -92,6 +104,7 @@ def compare(
     for (task, _), own in first.groupby(["task", "emotion"], sort=False, dropna=False):
         sides = own["gold"], own, second.loc[own.index]
         parts.setdefault(task, []).append([_encode(task, side) for side in sides])
+    parts = {task: parts[task] for task in AAID if task in parts}
     rows = []
     for task in [*parts, MEAN]:
         chosen = parts if task == MEAN else {task: parts[task]}
@@ -163,7 +176,10 @@ def main() -> None:
     except DataError as error:
         raise SystemExit(f"emolib.ablation: {error}") from None
     first = next(iter(judged.values()))
-    parts = [compare(first, each).assign(variant=name) for name, each in judged.items()]
+    parts = [
+        compare(first, each).assign(variant=name, **describe(name))
+        for name, each in judged.items()
+    ]
     table = pd.concat(parts, ignore_index=True)
     table = table[["variant", *table.columns.drop("variant")]]
     with runs.replacing(runs.place(TABLE)) as temporary:

@@ -1,12 +1,21 @@
 """What a choice of the recipe is worth: variants, items, differences, the table."""
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
 from conftest import ROOT
 from test_calibration import judge
 
-from emolib import DataError, ablation, distributions, execute, finetune, runs
+from emolib import (
+    DataError,
+    ablation,
+    distributions,
+    execute,
+    finetune,
+    runs,
+    standings,
+)
 from emolib.tasks import AAID
 
 
@@ -54,6 +63,9 @@ def test_variants_are_asked_the_same_items_and_read_back(file, monkeypatch):
         assert (table["difference"] != 0).any()
     settings = runs.read(file.parent / "runs" / "plain_prompt" / "finetune")["settings"]
     assert settings["prompt_form"] == "plain" and settings["regression_weight"] == 10
+    told = ablation.describe("another seed", file)
+    assert told["seed"] == 1 and told["commit"]
+    assert told["train_sha256"] != ablation.describe("as shipped", file)["train_sha256"]
     monkeypatch.setattr(finetune, "_train", None)  # nothing is trained again
     pd.testing.assert_frame_equal(ablation.answer("as shipped", file), first)
 
@@ -99,3 +111,12 @@ def test_table_shows_differences_and_which_are_no_chance():
     lines = ablation.format_markdown(pd.DataFrame(rows, columns=names)).splitlines()
     assert lines[0] == "| variant | V-reg | mean |" and lines[2].endswith("0.500 |")
     assert "**-0.100**<br>[-0.150, -0.050] | -0.010<br>[-0.050, +0.030]" in lines[3]
+
+
+def test_readme_shows_the_committed_ablation():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    table = pd.read_csv(ROOT / ablation.TABLE)
+    shown = ablation.format_markdown(table)
+    assert standings.fill(text, "ablation", shown) == text
+    first = table[table["variant"] == "as shipped"]
+    assert (first["difference"] == 0).all() and np.isfinite(table["low"]).all()
