@@ -51,12 +51,16 @@ def train(
 def export(
     run: Annotated[Path, Argument(metavar="RUN", help="a finished fine-tuning run")],
     folder: Annotated[Path, Argument(metavar="FOLDER", help="written anew")],
+    mean_with: Annotated[
+        list[str] | None,
+        Option(help="another run: weights become the mean; may be given again"),
+    ] = None,
 ) -> None:
     """Writes what is needed to use a run's adapter, its weights in float16."""
     from emolib import finetune
 
     with _explaining("export"):
-        typer.echo(finetune.export(run, folder))
+        typer.echo(finetune.export(run, folder, mean_with or ()))
 
 
 def merge(

@@ -26,7 +26,7 @@ from safetensors.torch import load_file, save_file
 from transformers import TrainerState, TrainingArguments
 from transformers.trainer_utils import get_last_checkpoint
 
-from emolib import DataError, models, recipe, runs, seq2seq
+from emolib import DataError, averaging, models, recipe, runs, seq2seq
 from emolib import validation as judging
 from emolib.aaid import check_rows
 from emolib.constrained import is_memory
@@ -96,25 +96,36 @@ def _opened(run: str | Path, identity: dict, chosen: Settings):
         yield folder
 
 
-def export(run: str | Path, folder: str | Path) -> Path:
+def export(
+    run: str | Path, folder: str | Path, others: Iterable[str | Path] = ()
+) -> Path:
     """Writes what is needed to use a finished run, in half its size; the folder.
 
     Its run.json, and its adapter with the model card and weights in float16. Loads by
-    the folder's name like the run itself. DataError if the run is not finished.
+    the folder's name like the run itself. With `others`, runs too, the weights are the
+    mean over all (see `averaging`), and run.json holds their records as averaged_with.
+    DataError if the run is not finished, or the others do not fit it.
     """
-    if "finished" not in runs.read(run):
+    record, others = runs.read(run), list(others)
+    if "finished" not in record:
         raise DataError(f"{run}: not finished, call finetune again")
     folder, adapter = Path(folder), Path(run) / "adapter"
+    if others:
+        weights = averaging.average(run, others)
+        record["averaged_with"] = averaging.describe(others)
+    else:
+        weights = load_file(adapter / "adapter_model.safetensors")
     folder.parent.mkdir(parents=True, exist_ok=True)
     with runs.replacing(folder) as temporary:
         (temporary / "adapter").mkdir(parents=True)
-        shutil.copy(Path(run) / "run.json", temporary)
-        for name in ("adapter_config.json", "README.md"):
-            shutil.copy(adapter / name, temporary / "adapter")
-        weights = load_file(adapter / "adapter_model.safetensors")
-        halved = {name: tensor.half() for name, tensor in weights.items()}
+        runs.write_json(temporary / "run.json", record)
+        shutil.copy(adapter / "adapter_config.json", temporary / "adapter")
+        card = (adapter / "README.md").read_text(encoding="utf-8")
+        if others:
+            card += averaging.NOTE.format(n=len(others) + 1)
+        runs.write_text(temporary / "adapter" / "README.md", card)
         save_file(
-            halved,
+            {name: tensor.half() for name, tensor in weights.items()},
             temporary / "adapter" / "adapter_model.safetensors",
             {"format": "pt"},
         )
