@@ -1,0 +1,119 @@
+"""The mean of adapters: exact where its rank allows it, refused where unfit."""
+
+import json
+
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+from safetensors.torch import load_file
+from typer.testing import CliRunner
+
+from emolib import DataError, averaging, cli, finetune, models, runs
+
+RANK, ALPHA = 4, 12
+
+
+def make_run(folder, base, seed, form="paper"):
+    """A finished run: all adapters share A, so that a mean has the same rank."""
+    model, _ = models.load(base)
+    config = LoraConfig(
+        r=RANK,
+        lora_alpha=ALPHA,
+        target_modules=["q_proj", "v_proj"],
+        task_type="CAUSAL_LM",
+    )
+    model = get_peft_model(model, config)
+    for place, name in ((0, "lora_A"), (seed, "lora_B")):
+        torch.manual_seed(place)
+        for key, weight in model.named_parameters():
+            if name in key:
+                torch.nn.init.normal_(weight, std=0.1)
+    model.save_pretrained(folder / "adapter")
+    runs.write_text(folder / "adapter" / "README.md", "A card.\n")
+    record = {
+        "kind": "finetune",
+        "settings": {"model": str(base), "prompt_form": form, "seed": seed},
+        "finished": "2026-01-01T00:00:00+00:00",
+    }
+    runs.write_json(folder / "run.json", record)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def three(tiny_model, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("averaged")
+    return [make_run(folder / str(n), tiny_model, n) for n in (1, 2, 3)]
+
+
+def read_changes(weights: dict) -> dict:
+    """What an adapter adds to each layer, without its scale."""
+    return {
+        key: weights[key.replace("lora_A", "lora_B")] @ weights[key]
+        for key in weights
+        if "lora_A" in key
+    }
+
+
+def read_run(run) -> dict:
+    weights = load_file(run / "adapter" / "adapter_model.safetensors")
+    return read_changes({key: weight.float() for key, weight in weights.items()})
+
+
+def test_mean_is_that_of_the_changes(three):
+    found = read_changes(averaging.average(three[0], three[1:]))
+    each = [read_run(run) for run in three]
+    assert found.keys() == each[0].keys() and len(found) == 4
+    for key, change in found.items():
+        wanted = torch.stack([changes[key] for changes in each]).mean(0)
+        assert torch.allclose(change, wanted, atol=1e-5), key
+        assert not torch.allclose(change, each[0][key], atol=1e-2), key
+
+
+def test_mean_of_one_run_with_itself_is_that_run(three):
+    found = read_changes(averaging.average(three[0], three[:1]))
+    for key, change in read_run(three[0]).items():
+        assert torch.allclose(found[key], change, atol=1e-5), key
+
+
+def test_command_writes_a_run_that_loads_like_any(three, tmp_path):
+    target = tmp_path / "mean"
+    options = [part for run in three[1:] for part in ("--mean-with", str(run))]
+    done = CliRunner().invoke(cli.app, ["export", str(three[0]), str(target), *options])
+    assert done.exit_code == 0, done.output
+    model, _ = models.load(target)
+    assert model.peft_config["default"].lora_alpha == ALPHA
+    assert model.settings["prompt_form"] == "paper"
+    found, wanted = read_run(target), averaging.average(three[0], three[1:])
+    for key, change in read_changes(wanted).items():
+        assert torch.allclose(found[key], change, atol=1e-3), key
+    record = json.loads((target / "run.json").read_text())
+    assert record["settings"]["seed"] == 1
+    assert [each["settings"]["seed"] for each in record["averaged_with"]] == [2, 3]
+    hashes = [models.hash_weights(run / "adapter") for run in three[1:]]
+    assert [each["adapter_weights"] for each in record["averaged_with"]] == hashes
+    assert "mean over 3 runs" in (target / "adapter" / "README.md").read_text()
+
+
+def test_run_of_another_form_or_base_does_not_fit(three, tiny_model, tmp_path):
+    other = make_run(tmp_path / "other", tiny_model, 5, form="chat")
+    with pytest.raises(DataError, match="other: prompt_form is 'chat', that of"):
+        finetune.export(three[0], tmp_path / "mean", [other])
+    record = runs.read(other)
+    record["settings"] |= {"prompt_form": "paper", "model": "elsewhere"}
+    runs.write_json(other / "run.json", record)
+    with pytest.raises(DataError, match="other: model is 'elsewhere', that of"):
+        finetune.export(three[0], tmp_path / "mean", [other])
+    assert not (tmp_path / "mean").exists()
+
+
+def test_run_without_an_adapter_is_refused(three, tmp_path):
+    with pytest.raises(DataError, match="no adapter"):
+        finetune.export(three[0], tmp_path / "mean", [tmp_path])
+
+
+def test_bundled_adapter_says_what_it_is_the_mean_of():
+    record = runs.read(models.BUNDLED["emo-smollm2-135m"])
+    (other,) = record["averaged_with"]
+    assert other["settings"]["model"] == record["settings"]["model"]
+    assert other["weights"] == record["weights"]  # the base's
+    assert record["settings"]["start_weights"] == other["adapter_weights"]
