@@ -3,6 +3,7 @@
 `make result-check` runs this file alone. It needs the corpora for gold, and no model.
 """
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -231,6 +232,17 @@ def test_readme_shows_the_paired_differences():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     table = released.format_markdown(read("paired"))
     assert standings.fill(text, "paired", table) == text
+
+
+def test_readme_says_what_the_audit_found(kept):
+    text = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    found = read("bias").query("weights == @kept[1]['adapter_weights']")
+    assert len(found) == 10 and (found["items"] == "144 of 144 frames").all()
+    assert found["difference"].abs().max() < 0.008
+    said = re.search(r"More than the choice of first names(.*?)That is small", text)
+    named = re.findall(r"(\w+) ([-+]0\.\d{3})", said[1])
+    clear = found[found["p_names"] < 0.05]
+    assert named == [(r.measure, f"{r.difference:+.3f}") for r in clear.itertuples()]
 
 
 def test_figures_show_the_scores(trust, held, tmp_path):
