@@ -393,6 +393,14 @@ def test_example_in_the_card_is_a_prompt_as_trained_on(tmp_path):
     )
 
 
+def test_card_of_averaged_weights_says_so(run, tmp_path):
+    out = publish.push_adapter(BUNDLED, "ann/emo", tmp_path / "out", data="official")
+    said = "weights are the mean of this run's and of 1 more"
+    assert said in (out.folder / "README.md").read_text()
+    out = publish.push_adapter(run, "ann/emo", tmp_path / "own", **GIVEN)
+    assert "weights are the mean" not in (out.folder / "README.md").read_text()
+
+
 def test_dataset_card_has_values_that_the_library_knows(tmp_path):
     out = publish.push_builder("ann/aaid", tmp_path / "out").folder
     data = DatasetCard.load(out / "README.md").data
