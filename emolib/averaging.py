@@ -1,9 +1,9 @@
 """The mean of several adapters as one adapter, which costs no more to ask than one.
 
 The mean of runs that share a start, or of stages of one training, often answers better
-than each of them (model soups: Wortsman et al., ICML 2022). What is averaged here is the
-change that each adapter makes to its base's weights, computed by PEFT and cut to the
-first one's rank.
+than each of them (model soups: Wortsman et al., ICML 2022). What is averaged here is
+the change that each adapter makes to its base's weights, computed by PEFT and cut to
+the first one's rank.
 """
 
 from pathlib import Path
