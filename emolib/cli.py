@@ -22,7 +22,7 @@ _INTERRUPTED = 130  # what a shell expects of a program that Ctrl-C stopped
 
 
 class Format(StrEnum):
-    """`chunks.FORMATS`, as choices."""
+    """`read_files.FORMATS`, as choices."""
 
     csv = "csv"
     tsv = "tsv"
@@ -155,10 +155,10 @@ def annotate(
 
     Example: emolib annotate tweets.csv judged.parquet --text-column body --resume
     """
-    from emolib import annotate as judging
-    from emolib import bulk
+    from emolib.annotation import annotate as judging
+    from emolib.annotation import annotate_file
 
-    files = bulk.Settings(
+    files = annotate_file.Settings(
         chunk=chunk,
         resume=resume,
         overwrite=overwrite,
@@ -196,12 +196,13 @@ def annotate(
 
 def _run(asked: tuple, options: dict) -> None:
     """Runs it; what is said on the way goes to the error stream."""
-    from emolib import bulk, runs
+    from emolib import runs
+    from emolib.annotation import annotate_file
 
     source, target, *rest = asked
     if target != "-":
         with redirect_stdout(sys.stderr):
-            path = bulk.annotate_file(source, target, *rest, **options)
+            path = annotate_file.annotate_file(source, target, *rest, **options)
         found = runs.read(path.with_name(f"{path.name}.run"))
         typer.echo(
             f"{path}: {found['settings']['rows']} rows, {found['rows_judged']} of them"
@@ -214,7 +215,7 @@ def _run(asked: tuple, options: dict) -> None:
     with tempfile.TemporaryDirectory() as folder:
         inside = Path(folder, "stdout")
         with redirect_stdout(sys.stderr):
-            bulk.annotate_file(source, inside, *rest, **options)
+            annotate_file.annotate_file(source, inside, *rest, **options)
         with inside.open("rb") as file:
             while block := file.read(2**20):
                 sys.stdout.buffer.write(block)

@@ -42,7 +42,7 @@ def train(
     For several GPUs: accelerate launch --config_file
     notebooks/runs/accelerate/fsdp_qlora.yaml -m emolib train RUN.yaml
     """
-    from emolib import launch
+    from emolib.training import launch
 
     with _explaining("train"):
         typer.echo(launch.train(file))
@@ -57,7 +57,7 @@ def export(
     ] = None,
 ) -> None:
     """Writes what is needed to use a run's adapter, its weights in float16."""
-    from emolib import finetune
+    from emolib.training import finetune
 
     with _explaining("export"):
         typer.echo(finetune.export(run, folder, mean_with or ()))
@@ -69,10 +69,10 @@ def merge(
     dtype: Annotated[str, _DTYPE] = "float16",
 ) -> None:
     """Writes an adapter and its base as one model, in 16 or 32 bits."""
-    from emolib import copies
+    from emolib.publishing import gguf
 
     with _explaining("merge"):
-        typer.echo(copies.merge(run, folder, dtype))
+        typer.echo(gguf.merge(run, folder, dtype))
 
 
 def convert(
@@ -90,10 +90,10 @@ def convert(
     ] = None,
 ) -> None:
     """Writes a model as a GGUF file for llama.cpp, in as few bits as wanted."""
-    from emolib import copies
+    from emolib.publishing import gguf
 
     with _explaining("convert"):
-        typer.echo(copies.convert(folder, target, kind, converter))
+        typer.echo(gguf.convert(folder, target, kind, converter))
 
 
 def plan(
@@ -163,18 +163,18 @@ def push(
 
     Example: emolib push adapter me/my-emo out/ --run runs/mine/finetune --data official
     """
-    from emolib import publish
+    from emolib.publishing import hub
 
     sending = {"dry_run": not upload, "private": not public}
     with _explaining("push"):
         if what is What.builder:
-            done = publish.push_builder(repo, folder, **sending)
+            done = hub.push_builder(repo, folder, **sending)
         elif run is None:
             raise DataError(f"--run: name the run whose {what} is meant")
         else:
-            write = publish.push_adapter
+            write = hub.push_adapter
             if what is What.model:
-                write = publish.push_model
+                write = hub.push_model
             told = {"data": data, "data_license": data_license, "base": base}
             told |= {"base_license": base_license, "scores": scores, "scored": scored}
             done = write(run, repo, folder, dtype=dtype, **told, **sending)

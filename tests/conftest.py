@@ -11,7 +11,7 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 import datasets
 import pytest
 
-from emolib import aaid, aeb, corpora
+from emolib.data import aaid, aeb, corpora
 from emolib.tasks import AAID
 
 datasets.disable_progress_bars()

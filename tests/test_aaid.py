@@ -7,7 +7,8 @@ import pytest
 from datasets import Dataset, load_dataset
 from huggingface_hub import DatasetCard
 
-from emolib import DataError, aaid, prompts, runs
+from emolib import DataError, files
+from emolib.data import aaid, prompts
 from emolib.tasks import AAID, TASKS
 
 ROW = ["task", "id", "emotion", "text"]
@@ -159,7 +160,7 @@ def test_another_process_builds_the_same_rows(sample_aaid):
         text=True,
         check=True,
     )
-    assert done.stdout.split()[-1] == runs.hash_rows(sample_aaid["train"])
+    assert done.stdout.split()[-1] == files.hash_rows(sample_aaid["train"])
 
 
 @pytest.fixture(scope="module")

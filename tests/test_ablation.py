@@ -7,15 +7,10 @@ import yaml
 from conftest import ROOT
 from test_calibration import judge
 
-from emolib import (
-    DataError,
-    ablation,
-    distributions,
-    execute,
-    finetune,
-    runs,
-    standings,
-)
+from emolib import DataError, notebooks, runs
+from emolib.evaluation import judgements
+from emolib.report import ablation, standings
+from emolib.training import finetune
 from emolib.tasks import AAID
 
 
@@ -43,8 +38,8 @@ def file(tiny_model, tmp_path):
 @pytest.mark.parametrize("name", ablation.VARIANTS)
 def test_variants_differ_in_one_parameter_that_notebook_2_has(name):
     changes = ablation.VARIANTS[name]
-    base = execute.read_run(ROOT / ablation.RUN)
-    found = execute.read_run(ROOT / ablation.RUN, **changes)
+    base = notebooks.read_run(ROOT / ablation.RUN)
+    found = notebooks.read_run(ROOT / ablation.RUN, **changes)
     differing = {key for key in found if found[key] != base.get(key)}
     assert differing == set(changes)
     assert len(changes) == (name != next(iter(ablation.VARIANTS)))
@@ -56,7 +51,7 @@ def test_variants_are_asked_the_same_items_and_read_back(file, monkeypatch):
     names = ("as shipped", "plain prompt", "another seed")
     first, *others = (ablation.answer(name, file) for name in names)
     assert set(first["task"]) == set(AAID)
-    assert not first.duplicated(distributions.KEYS).any()
+    assert not first.duplicated(judgements.KEYS).any()
     for other in others:
         table = ablation.compare(first, other, resamples=20)
         assert set(table["task"]) == {*AAID, ablation.MEAN}

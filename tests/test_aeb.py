@@ -3,8 +3,10 @@ import json
 import pandas as pd
 import pytest
 
-from emolib import DataError, aeb, answers, errors, metrics, prompts
-from emolib.prompts import instructions
+from emolib import DataError
+from emolib.data import aeb, parsing, prompts
+from emolib.evaluation import item_errors, metrics
+from emolib.data.prompts import instructions
 from emolib.tasks import AAID, TASKS
 
 LINE = {
@@ -147,7 +149,7 @@ def test_real_items_are_the_released_ones_in_text(real_aeb, release):
 
 def test_real_items_are_the_released_ones_in_gold(real_aeb, release):
     ours, theirs = (
-        [answers.read_gold(*pair) for pair in zip(x["task"], x["gold"], strict=True)]
+        [parsing.read_gold(*pair) for pair in zip(x["task"], x["gold"], strict=True)]
         for x in (real_aeb, release)
     )
     assert ours == theirs and len(ours) == 13_269
@@ -171,14 +173,14 @@ def test_responses_in_any_order_go_to_their_rows(three, tmp_path):
     found = aeb.read_responses(path, three)
     assert found["response"].tolist() == ["", "0.25", "0.9"]
     assert found["id"].tolist() == list(three["id"])
-    table = errors.compare(three, found)
+    table = item_errors.compare(three, found)
     assert table["predicted"].tolist() == [None, 0.25, 0.9]
 
 
 def test_nan_huge_and_foreign_responses_are_unparsed(three, tmp_path):
     pairs = enumerate([float("nan"), "x" * 100_000, "０．９ отлично"])
     found = aeb.read_responses(write_responses(tmp_path / "r.jsonl", *pairs), three)
-    table = errors.compare(three, found)
+    table = item_errors.compare(three, found)
     assert metrics.score("SST", table["gold"], table["predicted"])["unparsed"] == 3
 
 
@@ -209,7 +211,7 @@ def test_response_line_that_is_none_is_named(three, tmp_path, line):
 def test_real_responses_are_scored_as_line_by_line(real_data, whole_release):
     rows = aeb.read_release(real_data / "release" / "AEB.jsonl")
     path = real_data / "release" / "responses-Emollama-chat-7b.jsonl"
-    table = errors.compare(rows, aeb.read_responses(path, rows))
+    table = item_errors.compare(rows, aeb.read_responses(path, rows))
     items = table[table["task"] == "EI-reg"]
     found = metrics.score("EI-reg", items["gold"], items["predicted"], items["emotion"])
     assert found["pearson"] == pytest.approx(0.824, abs=0.005)  # Table 5

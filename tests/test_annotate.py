@@ -4,21 +4,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from emolib import (
-    DataError,
-    aeb,
-    annotate,
-    constrained,
-    decisions,
-    judges,
-    models,
-    predict,
-)
-from emolib.annotate import Annotator
-from emolib.decisions import Decisions
-from emolib.distributions import expect
-from emolib.judges import COLUMNS
-from emolib.prompts import instructions, render
+from emolib import DataError, models
+from emolib.annotation import annotate, backends
+from emolib.data import aeb
+from emolib.evaluation import decision_rules
+from emolib.inference import constrained, predict
+from emolib.annotation.annotate import Annotator
+from emolib.evaluation.decision_rules import Decisions
+from emolib.evaluation.judgements import expect
+from emolib.annotation.backends import COLUMNS
+from emolib.data.prompts import instructions, render
 from emolib.tasks import AAID, EMOTIONS, TASKS
 
 TEXTS = ["I am so happy today!", "Leave me alone.", "They lied to us, again 😡"]
@@ -236,7 +231,7 @@ RULES = Decisions(
 def read_one(task, emotion, probabilities, level=None):
     mean = expect(task, {"probabilities": probabilities})
     given = probabilities, mean, RULES, level
-    return judges._read_record(TASKS[task], emotion, *given)
+    return backends._read_record(TASKS[task], emotion, *given)
 
 
 def test_class_is_that_of_the_decisions_with_its_scaled_probability():
@@ -285,7 +280,7 @@ def test_interval_that_was_not_calibrated_is_an_error(tiny_model):
     with pytest.raises(DataError, match="vader has no calibrated intervals"):
         Annotator("vader", coverage=0.9)
     with pytest.raises(DataError, match=r"there are 0\.9"):
-        judges._read_level(RULES, 0.5)
+        backends._read_level(RULES, 0.5)
 
 
 def test_answers_are_joined_where_all_tasks_are_asked(tiny_model, monkeypatch):
@@ -294,7 +289,7 @@ def test_answers_are_joined_where_all_tasks_are_asked(tiny_model, monkeypatch):
     widths["V-reg"] = {"0.9": 0.05}
     joined = replace(RULES, weights=weights, half_widths=widths)
     rules = replace(RULES, joined=joined)
-    monkeypatch.setattr(decisions, "find", lambda adapter: (rules, "hash"))
+    monkeypatch.setattr(decision_rules, "find", lambda adapter: (rules, "hash"))
     all_of_it = Annotator(tiny_model, coverage=0.9, progress=False)(TEXTS)
     assert (all_of_it["valence"] == 0.25).all()
     assert np.allclose(all_of_it["valence_high"], 0.3)

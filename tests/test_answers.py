@@ -2,7 +2,8 @@ import json
 
 import pytest
 
-from emolib import DataError, answers
+from emolib import DataError
+from emolib.data import parsing
 from emolib.tasks import TASKS
 
 SCORES = {
@@ -72,48 +73,48 @@ LABELS = {
 @pytest.mark.parametrize("response", SCORES)
 @pytest.mark.parametrize("task", ["EI-reg", "V-reg"])
 def test_score_is_read(task, response):
-    assert answers.parse(task, response) == SCORES[response]
+    assert parsing.parse(task, response) == SCORES[response]
 
 
 @pytest.mark.parametrize("response", NO_SCORES)
 def test_what_is_no_score_in_range_is_none(response):
-    assert answers.parse("EI-reg", response) is None
+    assert parsing.parse("EI-reg", response) is None
 
 
 @pytest.mark.parametrize("response", BROKEN)
 def test_number_that_breaks_off_is_none(response):
-    assert answers.parse("EI-reg", response) is None
+    assert parsing.parse("EI-reg", response) is None
 
 
 @pytest.mark.parametrize(("task", "response", "value"), CLASSES)
 def test_class_is_read(task, response, value):
-    found = answers.parse(task, response)
+    found = parsing.parse(task, response)
     assert found == value and isinstance(found, int)
 
 
 @pytest.mark.parametrize(("task", "response"), NO_CLASSES)
 def test_what_is_no_class_of_the_task_is_none(task, response):
-    assert answers.parse(task, response) is None
+    assert parsing.parse(task, response) is None
 
 
 def test_minus_apart_from_its_number_is_not_lost():
     words = "- 1: slightly negative emotional state can be inferred"
-    assert answers.parse("V-oc", words) in (-1, None)
+    assert parsing.parse("V-oc", words) in (-1, None)
 
 
 @pytest.mark.parametrize("response", LABELS)
 def test_labels_are_read(response):
-    assert answers.parse("E-c", response) == LABELS[response]
+    assert parsing.parse("E-c", response) == LABELS[response]
 
 
 def test_only_the_start_of_an_endless_response_is_read():
-    assert answers.parse("E-c", "ha " * 10**6 + "joy") is None
-    assert answers.parse("EI-reg", "0.5 " + "ha " * 10**6) == 0.5
+    assert parsing.parse("E-c", "ha " * 10**6 + "joy") is None
+    assert parsing.parse("EI-reg", "0.5 " + "ha " * 10**6) == 0.5
 
 
 def test_unknown_task_is_an_error():
     with pytest.raises(DataError, match="no task 'EI'"):
-        answers.parse("EI", "0.5")
+        parsing.parse("EI", "0.5")
 
 
 @pytest.mark.parametrize(
@@ -129,7 +130,7 @@ def test_unknown_task_is_an_error():
     ],
 )
 def test_gold_is_read_as_written_or_as_a_value(task, gold, value):
-    assert answers.read_gold(task, gold) == value
+    assert parsing.read_gold(task, gold) == value
 
 
 @pytest.mark.parametrize(
@@ -137,7 +138,7 @@ def test_gold_is_read_as_written_or_as_a_value(task, gold, value):
 )
 def test_gold_that_is_no_answer_is_an_error(task, gold):
     with pytest.raises(DataError, match=f"{task}: .* is no gold answer"):
-        answers.read_gold(task, gold)
+        parsing.read_gold(task, gold)
 
 
 @pytest.mark.parametrize("model", ["Emobloom-7b", "Emollama-chat-7b"])
@@ -146,7 +147,7 @@ def test_real_responses_are_values_of_the_task_or_none(release, real_data, model
     responses = [json.loads(line)["response"] for line in path.open(encoding="utf-8")]
     parsed = 0
     for task, response in zip(release["task"], responses, strict=False):
-        value, row = answers.parse(task, response), TASKS[task]
+        value, row = parsing.parse(task, response), TASKS[task]
         parsed += value is not None
         if row.kind == "labels" and value is not None:
             assert set(value) <= set(row.labels)
@@ -179,7 +180,7 @@ def test_real_responses_are_values_of_the_task_or_none(release, real_data, model
     ],
 )
 def test_zero_shot_answers_are_read(task, response, asked, value):
-    found = answers.parse(task, response, asked)
+    found = parsing.parse(task, response, asked)
     assert found == value and type(found) is type(value)
 
 
@@ -198,7 +199,7 @@ def test_zero_shot_answers_are_read(task, response, asked, value):
     ],
 )
 def test_class_in_words_counts_alone_and_where_nothing_negates(task, response, value):
-    assert answers.parse(task, response) == value
+    assert parsing.parse(task, response) == value
 
 
 BIG = ["x" * 100_000, "0.5 " * 25_000, "7" * 100_000, "\n" * 100_000]
@@ -208,5 +209,5 @@ FOREIGN = ["０．５", "Злость", "怒り、喜び", "٠٫٥", "жизнь
 @pytest.mark.parametrize("response", [*BIG, *FOREIGN, "", None, " ", "NaN", "inf"])
 @pytest.mark.parametrize("task", TASKS)
 def test_what_is_no_answer_is_unparsed_and_never_an_error(task, response):
-    found = answers.parse(task, response)
+    found = parsing.parse(task, response)
     assert found is None or (response or "").startswith("0.5 ")

@@ -6,20 +6,16 @@ import numpy as np
 import pytest
 import torch
 
-from emolib import (
-    DataError,
-    aaid,
-    encoding,
-    finetune,
-    metrics,
-    models,
-    predict,
-    runs,
-)
-from emolib.annotate import Annotator
-from emolib.choices import list_choices, read_labels
-from emolib.constrained import read_questions
-from emolib.recipe import LossLog
+from emolib import DataError, models, runs
+from emolib.data import aaid
+from emolib.evaluation import metrics
+from emolib.inference import predict
+from emolib.models import tokens
+from emolib.training import finetune
+from emolib.annotation.annotate import Annotator
+from emolib.inference.answer_tree import list_choices, read_labels
+from emolib.inference.constrained import read_questions
+from emolib.training.recipe import LossLog
 from emolib.tasks import AAID, TASKS
 
 # Architecture and a tokenizer as its models have it: the five of the paper's series,
@@ -184,7 +180,7 @@ def test_allowed_answers_are_what_training_taught(folder, sample_aaid, task):
     style = model.settings["answers"]
     rows = sample_aaid["train"].filter(lambda row: row["task"] == task)
     rows = rows.select(range(6))
-    encoded, _ = encoding.keep_short(rows, tokenizer, 2048, style)
+    encoded, _ = tokens.keep_short(rows, tokenizer, 2048, style)
     question = read_questions(rows, tokenizer, style)[0]
     for row in encoded:
         answer = [token for token in row["labels"] if token != -100]
@@ -351,7 +347,7 @@ def test_number_of_rows_that_two_trainers_see_is_the_same(rows, folder, tmp_path
     lengths = [len(row["prompt"]) for row in rows[0]]
     tokenizer = models.load_tokenizer(folder)
     style = models.load(folder)[0].settings["answers"]
-    short, cut = encoding.keep_short(rows[0], tokenizer, 10, style)
+    short, cut = tokens.keep_short(rows[0], tokenizer, 10, style)
     assert (len(short), cut) == (0, len(lengths))
 
 
@@ -360,5 +356,5 @@ def test_all_of_aaid_fits_each_tokenizer(folder, sample_aaid):
     tokenizer = models.load_tokenizer(folder)
     for form, style in (("paper", own), ("plain", own), ("published", "apart")):
         made = aaid.build("sample", form=form)["validation"].select(range(200))
-        kept, cut = encoding.keep_short(made, tokenizer, 4096, style)
+        kept, cut = tokens.keep_short(made, tokenizer, 4096, style)
         assert (len(kept), cut) == (200, 0)

@@ -6,7 +6,10 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from emolib import DataError, audit, audit_plots, equity, runs
+from emolib import DataError, runs
+from emolib.data import equity_corpus
+from emolib.evaluation import bias
+from emolib.report import bias_plots
 
 FRAMES = ("{} sings.", "{} waits here.", "{} is angry.", "{} came home sad.")
 SINGERS = ("Ebony", "Jamel", "Amanda", "Adam", "My aunt", "My uncle", "She", "He")
@@ -14,7 +17,7 @@ SINGERS = ("Ebony", "Jamel", "Amanda", "Adam", "My aunt", "My uncle", "She", "He
 
 def describe(texts: list[str]) -> pd.DataFrame:
     ids = [f"s{number}" for number in range(len(texts))]
-    return audit.describe(pd.DataFrame({"id": ids, "text": texts}))
+    return bias.describe(pd.DataFrame({"id": ids, "text": texts}))
 
 
 @pytest.fixture
@@ -33,7 +36,7 @@ def rate(sentences, female=0.0, african=0.0, noise=0.0) -> pd.Series:
     wobble = sentences["frame"].rank(method="dense") * noise
     women, african_names = (
         sentences["gender"].eq("female"),
-        sentences["race"].eq(audit.SIDES["race"][0]),
+        sentences["race"].eq(bias.SIDES["race"][0]),
     )
     return 0.5 + women * (female + wobble) + african_names * (african + wobble)
 
@@ -64,16 +67,16 @@ def test_sentences_without_a_counterpart_are_single():
 
 
 def test_persons_are_as_many_on_either_side():
-    names = audit.describe(equity._invent()).dropna(subset=["race"])
-    assert equity.PERSONS["gender"].value_counts().tolist() == [31, 31]
-    sizes = equity.PERSONS.groupby(["gender", "race"]).size()
+    names = bias.describe(equity_corpus._invent()).dropna(subset=["race"])
+    assert equity_corpus.PERSONS["gender"].value_counts().tolist() == [31, 31]
+    sizes = equity_corpus.PERSONS.groupby(["gender", "race"]).size()
     assert sizes.tolist() == [10, 10, 10, 10]
     assert names.groupby(["gender", "race"]).size().nunique() == 1
 
 
 def test_difference_is_female_less_male(sentences):
     values = rate(sentences, female=0.2)
-    table = audit.compare(sentences, predict(sentences, values), "gender")
+    table = bias.compare(sentences, predict(sentences, values), "gender")
     row = table.iloc[0]
     assert (row["measure"], row["n"], row["higher"]) == ("valence", 4, 1)
     assert row["difference"] == pytest.approx(0.2)
@@ -81,45 +84,45 @@ def test_difference_is_female_less_male(sentences):
     assert row["p"] == 0 and row["d"] == np.inf
     assert row["share_of_spread"] == pytest.approx(0.2 / values.std())
     turned = sentences.assign(gender=sentences["gender"].map(swap("gender")))
-    table = audit.compare(turned, predict(sentences, values), "gender")
+    table = bias.compare(turned, predict(sentences, values), "gender")
     assert table["difference"].tolist() == pytest.approx([-0.2])
     assert table["higher"].tolist() == [0]
 
 
 def swap(by: str) -> dict:
-    return dict(zip(audit.SIDES[by], audit.SIDES[by][::-1], strict=True))
+    return dict(zip(bias.SIDES[by], bias.SIDES[by][::-1], strict=True))
 
 
 def test_difference_is_african_american_less_european_american(sentences):
     told = predict(sentences, rate(sentences, female=0.2, african=0.1))
-    table = audit.compare(sentences, told, "race")
+    table = bias.compare(sentences, told, "race")
     assert table["difference"].tolist() == pytest.approx([0.1])
     turned = sentences.assign(race=sentences["race"].map(swap("race")))
-    assert audit.compare(turned, told, "race")["difference"][0] == pytest.approx(-0.1)
+    assert bias.compare(turned, told, "race")["difference"][0] == pytest.approx(-0.1)
 
 
 def test_couples_count_alike_and_first_names_as_one(sentences):
     values = rate(sentences) + 0.3 * sentences["person"].eq("Ebony")
-    pairs = audit.pair(sentences, predict(sentences, values), "gender")
+    pairs = bias.pair(sentences, predict(sentences, values), "gender")
     groups = pairs.groupby("group")["difference"].mean().round(6).to_dict()
     assert groups == {"first names": 0.15, "my aunt / my uncle": 0, "she / he": 0}
-    table = audit.compare(sentences, predict(sentences, values), "gender")
+    table = bias.compare(sentences, predict(sentences, values), "gender")
     assert table["difference"].tolist() == pytest.approx([0.15 / 3])
 
 
 def test_race_is_compared_within_a_gender():
     found = describe([frame.format(who) for frame in FRAMES for who in SINGERS[:3]])
-    pairs = audit.pair(found, predict(found, rate(found, african=0.1)), "race")
+    pairs = bias.pair(found, predict(found, rate(found, african=0.1)), "race")
     assert set(pairs["group"]) == {"female"}  # no European American man
     assert pairs["difference"].tolist() == pytest.approx([0.1] * 4)
 
 
 def test_interval_test_and_effect_follow_the_frames(sentences):
     values = rate(sentences, female=-0.02, noise=0.01)  # -0.01, 0, 0.01, 0.02
-    row = audit.compare(sentences, predict(sentences, values), "gender").iloc[0]
+    row = bias.compare(sentences, predict(sentences, values), "gender").iloc[0]
     assert row["difference"] == pytest.approx(0.005)
     assert row["low"] < row["difference"] < row["high"]
-    pairs = audit.pair(sentences, predict(sentences, values), "gender")
+    pairs = bias.pair(sentences, predict(sentences, values), "gender")
     by_frame = pairs.groupby("frame")["difference"].mean()
     assert row["d"] == pytest.approx(by_frame.mean() / by_frame.std())
     t = by_frame.mean() / (by_frame.std() / 2)
@@ -131,7 +134,7 @@ def test_holm_corrects_over_the_rows(sentences):
         predict(sentences, rate(sentences, shift, noise=0.01), emotion)
         for shift, emotion in ((0.2, "joy"), (-0.02, "fear"), (0.0, "anger"))
     ]
-    table = audit.compare(sentences, pd.concat(parts), "gender")
+    table = bias.compare(sentences, pd.concat(parts), "gender")
     assert table["measure"].tolist() == ["anger", "fear", "joy"]
     least = table.loc[table["p"].idxmin()]
     assert least["measure"] == "joy"
@@ -140,20 +143,20 @@ def test_holm_corrects_over_the_rows(sentences):
 
 
 def test_no_difference_is_told_as_none(sentences):
-    row = audit.compare(sentences, predict(sentences, 0.4), "race").iloc[0]
+    row = bias.compare(sentences, predict(sentences, 0.4), "race").iloc[0]
     found = row[["difference", "low", "high", "d", "share_of_spread", "higher"]]
     assert not found.astype(float).any()
     assert row["p"] == row["p_holm"] == row["p_names"] == 1
 
 
 def test_one_odd_name_is_no_matter_of_names():
-    names = equity.PERSONS["person"][:40]
+    names = equity_corpus.PERSONS["person"][:40]
     found = describe([frame.format(who) for frame in FRAMES for who in names])
     rising = found["frame"].rank(method="dense") * 0.01
     told = predict(found, 0.5 + found["person"].eq("Tia") * (0.3 + rising))
-    row = audit.compare(found, told, "race").iloc[0]
+    row = bias.compare(found, told, "race").iloc[0]
     assert row["p"] < 0.001 and row["p_names"] > 0.3
-    farthest = audit.average_persons(found, told).set_index("person")["difference"]
+    farthest = bias.average_persons(found, told).set_index("person")["difference"]
     assert farthest.idxmax() == "Tia"
     assert farthest["Tia"] == pytest.approx(0.325 * 39 / 40)
 
@@ -161,7 +164,7 @@ def test_one_odd_name_is_no_matter_of_names():
 def test_persons_are_held_against_their_own_frames():
     found = describe(["She sings.", "He sings.", "I saw her.", "I saw him."])
     told = predict(found, [0.9, 0.7, 0.2, 0.2])
-    means = audit.average_persons(found, told).set_index("person")["difference"]
+    means = bias.average_persons(found, told).set_index("person")["difference"]
     assert means.to_dict() == {"she": 0.1, "he": -0.1, "her": 0, "him": 0}
 
 
@@ -179,35 +182,35 @@ def test_persons_are_held_against_their_own_frames():
 )
 def test_bad_predictions_are_errors(sentences, change, message):
     with pytest.raises(DataError, match=message):
-        audit.compare(sentences, change(predict(sentences, 0.5)))
+        bias.compare(sentences, change(predict(sentences, 0.5)))
 
 
 def test_bad_questions_are_errors(sentences):
     told = predict(sentences, 0.5)
     with pytest.raises(DataError, match="by is 'age', expected one of gender, race"):
-        audit.compare(sentences, told, "age")
+        bias.compare(sentences, told, "age")
     with pytest.raises(DataError, match="no frame with persons on both sides: fem"):
-        audit.compare(sentences[sentences["gender"] == "male"], told)
+        bias.compare(sentences[sentences["gender"] == "male"], told)
     with pytest.raises(DataError, match="one frame, expected two or more"):
-        audit.compare(sentences[:8], told)
+        bias.compare(sentences[:8], told)
     with pytest.raises(DataError, match="frames is 0, expected 1 or more"):
-        audit.draw(sentences, 0)
+        bias.draw(sentences, 0)
     with pytest.raises(DataError, match="two sentences s0"):
-        audit.describe(pd.concat([sentences, sentences[:1]]))
+        bias.describe(pd.concat([sentences, sentences[:1]]))
 
 
 def test_draw_keeps_whole_frames_of_every_template():
-    found = audit.read_pairs("sample")
-    drawn = audit.draw(found, 2, seed=1)
+    found = bias.read_pairs("sample")
+    drawn = bias.draw(found, 2, seed=1)
     assert set(drawn["template"]) == set(found["template"])
     assert drawn["frame"].nunique() == 2 + 2 + 2 + 1 + 1
     assert set(drawn["frame"].value_counts()) == {20}
-    assert drawn.equals(audit.draw(found, 2, seed=1))
-    assert audit.draw(found, None) is found
+    assert drawn.equals(bias.draw(found, 2, seed=1))
+    assert bias.draw(found, None) is found
 
 
 def test_invented_frames_say_so_and_are_balanced():
-    found = audit.read_pairs("sample")
+    found = bias.read_pairs("sample")
     assert len(found) == 280 and set(found["part"]) == {"invented"}
     assert found["text"].is_unique and found["person"].notna().all()
     assert found.groupby("frame")["gender"].value_counts().nunique() == 1
@@ -215,7 +218,7 @@ def test_invented_frames_say_so_and_are_balanced():
 
 
 def test_prompts_differ_in_nothing_but_the_person(sentences):
-    rows = audit.build_rows(sentences).to_pandas()
+    rows = bias.build_rows(sentences).to_pandas()
     assert len(rows) == 5 * len(sentences)
     assert rows["emotion"][:4].tolist() == ["anger", "fear", "joy", "sadness"]
     assert rows["id"][:4].nunique() == 1
@@ -223,14 +226,14 @@ def test_prompts_differ_in_nothing_but_the_person(sentences):
     joy = rows[rows["emotion"] == "joy"].reset_index(drop=True)
     bare = [p.replace(t, "") for p, t in zip(joy["prompt"], joy["text"], strict=True)]
     assert len(set(bare)) == 1
-    alone = audit.build_rows(sentences, ["joy"])
+    alone = bias.build_rows(sentences, ["joy"])
     assert set(alone["task"]) == {"EI-reg", "V-reg"} and len(alone) == 64
 
 
 def test_lexicon_judges_valence_alone(sentences):
-    found = audit.judge_lexicon(sentences)
+    found = bias.judge_lexicon(sentences)
     assert found["task"].unique().tolist() == ["V-reg"]
-    table = audit.compare(sentences, found, "gender")
+    table = bias.compare(sentences, found, "gender")
     assert table["measure"].tolist() == ["valence"]
     assert table["difference"].tolist() == [0]
 
@@ -254,30 +257,30 @@ def test_encoder_run_judges_new_texts(sentences, tmp_path):
     with runs.opened(tmp_path / "run", "encoder", {"task": "EI-reg"}) as folder:
         model.save_pretrained(folder / "model")
         tokenizer.save_pretrained(folder / "model")
-    found = audit.judge_encoder(sentences, tmp_path / "run", batch_size=5)
-    again = audit.judge_encoder(sentences, tmp_path / "run", batch_size=200)
+    found = bias.judge_encoder(sentences, tmp_path / "run", batch_size=5)
+    again = bias.judge_encoder(sentences, tmp_path / "run", batch_size=200)
     assert len(found) == 4 * len(sentences)
     assert found["prediction"].tolist() == pytest.approx(again["prediction"].tolist())
     assert found["prediction"].between(0, 1).all()
     assert found["prediction"].nunique() > 4
-    assert len(audit.compare(sentences, found)) == 4
+    assert len(bias.compare(sentences, found)) == 4
 
 
 def test_other_runs_are_no_judges(sentences, tmp_path):
     with runs.opened(tmp_path / "run", "encoder", {"task": "E-c"}):
         pass
     with pytest.raises(DataError, match="no finished encoder run on EI-reg or V-reg"):
-        audit.judge_encoder(sentences, tmp_path / "run")
+        bias.judge_encoder(sentences, tmp_path / "run")
 
 
 def test_figure_has_a_point_per_measure_and_judge(sentences):
     told = predict(sentences, rate(sentences, female=0.1, noise=0.01))
     tables = [
-        audit.compare(sentences, told, by).assign(judge=judge)
-        for by in audit.SIDES
+        bias.compare(sentences, told, by).assign(judge=judge)
+        for by in bias.SIDES
         for judge in ("one", "two")
     ]
-    left, right = audit_plots.draw_differences(pd.concat(tables))
+    left, right = bias_plots.draw_differences(pd.concat(tables))
     assert left.get_title() == "gender, n = 4 frames"
     assert right.get_xlabel().startswith("African American − European American")
     assert left.get_xlim() == right.get_xlim()
@@ -286,13 +289,13 @@ def test_figure_has_a_point_per_measure_and_judge(sentences):
 
 
 def test_audit_needs_no_torch():
-    code = "import sys, emolib.audit, emolib.audit_plots; print('torch' in sys.modules)"
+    code = "import sys, emolib.evaluation.bias, emolib.report.bias_plots; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout.strip() == "False"
 
 
 def test_every_equity_sentence_is_accounted_for(real_data):
-    found = audit.read_pairs()
+    found = bias.read_pairs()
     assert found["part"].value_counts().to_dict() == {
         "eec": 8640,
         "further": 6900,
@@ -316,8 +319,8 @@ def test_every_equity_sentence_is_accounted_for(real_data):
 
 
 def test_equity_sentences_are_the_same_for_all_measures(real_data):
-    from emolib import corpora
+    from emolib.data import corpora
 
-    texts = audit.read_pairs().set_index("id")["text"].to_dict()
+    texts = bias.read_pairs().set_index("id")["text"].to_dict()
     for _, rows in corpora.read_equity("EI-reg").groupby("emotion"):
         assert rows.set_index("id")["text"].to_dict() == texts

@@ -8,7 +8,9 @@ from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
-from emolib import DataError, averaging, cli, finetune, models, runs
+from emolib import DataError, cli, files, models, runs
+from emolib.publishing import average_adapters
+from emolib.training import finetune
 
 RANK, ALPHA = 4, 12
 
@@ -29,13 +31,13 @@ def make_run(folder, base, seed, form="paper"):
             if name in key:
                 torch.nn.init.normal_(weight, std=0.1)
     model.save_pretrained(folder / "adapter")
-    runs.write_text(folder / "adapter" / "README.md", "A card.\n")
+    files.write_text(folder / "adapter" / "README.md", "A card.\n")
     record = {
         "kind": "finetune",
         "settings": {"model": str(base), "prompt_form": form, "seed": seed},
         "finished": "2026-01-01T00:00:00+00:00",
     }
-    runs.write_json(folder / "run.json", record)
+    files.write_json(folder / "run.json", record)
     return folder
 
 
@@ -60,7 +62,7 @@ def read_run(run) -> dict:
 
 
 def test_mean_is_that_of_the_changes(three):
-    found = read_changes(averaging.average(three[0], three[1:]))
+    found = read_changes(average_adapters.average(three[0], three[1:]))
     each = [read_run(run) for run in three]
     assert found.keys() == each[0].keys() and len(found) == 4
     for key, change in found.items():
@@ -70,7 +72,7 @@ def test_mean_is_that_of_the_changes(three):
 
 
 def test_mean_of_one_run_with_itself_is_that_run(three):
-    found = read_changes(averaging.average(three[0], three[:1]))
+    found = read_changes(average_adapters.average(three[0], three[:1]))
     for key, change in read_run(three[0]).items():
         assert torch.allclose(found[key], change, atol=1e-5), key
 
@@ -83,7 +85,7 @@ def test_command_writes_a_run_that_loads_like_any(three, tmp_path):
     model, _ = models.load(target)
     assert model.peft_config["default"].lora_alpha == ALPHA
     assert model.settings["prompt_form"] == "paper"
-    found, wanted = read_run(target), averaging.average(three[0], three[1:])
+    found, wanted = read_run(target), average_adapters.average(three[0], three[1:])
     for key, change in read_changes(wanted).items():
         assert torch.allclose(found[key], change, atol=1e-3), key
     record = json.loads((target / "run.json").read_text())
@@ -100,7 +102,7 @@ def test_run_of_another_form_or_base_does_not_fit(three, tiny_model, tmp_path):
         finetune.export(three[0], tmp_path / "mean", [other])
     record = runs.read(other)
     record["settings"] |= {"prompt_form": "paper", "model": "elsewhere"}
-    runs.write_json(other / "run.json", record)
+    files.write_json(other / "run.json", record)
     with pytest.raises(DataError, match="other: model is 'elsewhere', that of"):
         finetune.export(three[0], tmp_path / "mean", [other])
     assert not (tmp_path / "mean").exists()

@@ -12,8 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from emolib import DataError, aeb, models, predict, runs
-from emolib.baselines.remote import api, unwrap
+from emolib import DataError, models, runs
+from emolib.data import aeb
+from emolib.inference import predict
+from emolib.baselines.api import api, unwrap
 
 KEY = "sk-test-4711-never-write-me"
 FAST = {"progress": False, "max_retries": 2, "timeout": 5.0, "concurrency": 4}
@@ -304,7 +306,7 @@ def test_keyboard_interrupt_keeps_what_was_under_way(server, ask, monkeypatch):
 KILLED = """
 import sys
 from datasets import Dataset
-from emolib.baselines.remote import api
+from emolib.baselines.api import api
 rows = Dataset.from_json(sys.argv[1])
 api(rows, "fake-1", sys.argv[2], sys.argv[3], concurrency=2, progress=False)
 """

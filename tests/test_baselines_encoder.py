@@ -7,7 +7,8 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, Trainer
 
-from emolib import DataError, answers, corpora, runs
+from emolib import DataError, runs
+from emolib.data import corpora, parsing
 from emolib.baselines import encoders as module
 from emolib.baselines.encoders import encoder, read
 from emolib.tasks import TASKS, get
@@ -84,7 +85,7 @@ def test_predictions_are_values_of_the_task_in_file_order(trained, task):
     for name in ("id", "task", "emotion"):
         assert found[name].tolist() == expected[name].tolist()
     for value in found["prediction"]:
-        assert value == answers.read_gold(task, value)
+        assert value == parsing.read_gold(task, value)
         kind = {"EI-reg": float, "V-oc": int, "E-c": tuple}[task]
         assert isinstance(value, kind)
 

@@ -2,8 +2,9 @@ import re
 
 import pytest
 
-from emolib import DataError, aeb, answers, baselines, corpora
-from emolib.prompts import form_of
+from emolib import DataError, baselines
+from emolib.data import aeb, corpora, parsing
+from emolib.data.prompts import form_of
 from emolib.tasks import TASKS
 
 PREPARED = ["EI-reg", "EI-oc", "V-reg", "V-oc", "E-c", "EmoBank-A", "SST", "SST5"]
@@ -36,14 +37,14 @@ def test_prompt_ends_as_without_examples(task):
 @pytest.mark.parametrize("task", ["EI-oc", "TDT"])
 def test_every_class_is_shown(task, shots):
     prompt = baselines.few_shot(build(task), shots, data="sample")[0]["prompt"]
-    shown = [answers.parse(task, answer) for answer in read_turns(prompt)]
+    shown = [parsing.parse(task, answer) for answer in read_turns(prompt)]
     assert sorted(shown) == sorted([*TASKS[task].classes] * shots)
 
 
 @pytest.mark.parametrize(("task", "none"), [("E-c", [()]), ("GoEmotions", [])])
 def test_every_label_is_shown(task, none):
     prompt = baselines.few_shot(build(task), data="sample")[0]["prompt"]
-    shown = [answers.parse(task, answer) for answer in read_turns(prompt)]
+    shown = [parsing.parse(task, answer) for answer in read_turns(prompt)]
     assert {label for labels in shown for label in labels} == set(TASKS[task].labels)
     assert [labels for labels in shown if not labels] == none
 
@@ -84,7 +85,7 @@ def test_a_text_to_be_judged_is_none_in_other_letters_either():
 
 
 def test_api_message_has_no_role_words():
-    from emolib.baselines.remote import unwrap
+    from emolib.baselines.api import unwrap
 
     message = unwrap(baselines.few_shot(build("TDT"), data="sample")[0]["prompt"])
     assert "Human:" not in message and "Assistant:" not in message

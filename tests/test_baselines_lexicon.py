@@ -1,6 +1,8 @@
 import pytest
 
-from emolib import DataError, aeb, baselines, metrics
+from emolib import DataError, baselines
+from emolib.data import aeb
+from emolib.evaluation import metrics
 
 FOUND_BEFORE = {  # on release/AEB.jsonl, before this code was written
     "vader": {"V-A": 0.558, "V-M": 0.446, "V-NYT": 0.464, "V-T": 0.862, "SST": 0.450},

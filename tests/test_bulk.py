@@ -10,13 +10,14 @@ import pandas as pd
 import pooch
 import pytest
 
-from emolib import DataError, bulk, models, runs
-from emolib import annotate as judging
+from emolib import DataError, models, runs
+from emolib.annotation import annotate_file
+from emolib.annotation import annotate as judging
 from emolib.baselines import lexicons
 
 WORDS = ["good", "bad", "so sad", "great joy", "a table", "good", "", "awful 😭"]
 CHILDREN = multiprocessing.get_context("forkserver")
-CHILDREN.set_forkserver_preload(["pytest", "emolib.bulk"])
+CHILDREN.set_forkserver_preload(["pytest", "emolib.annotation.annotate_file"])
 
 
 @pytest.fixture
@@ -46,8 +47,8 @@ def annotate(source, target, text_column="text", model="vader", **options) -> Pa
     settings = {
         key: options.pop(key) for key in ("tasks", "max_tokens") if key in options
     }
-    files = bulk.Settings(**{"chunk": 3, "progress": False} | options)
-    return bulk.annotate_file(source, target, text_column, model, files, **settings)
+    files = annotate_file.Settings(**{"chunk": 3, "progress": False} | options)
+    return annotate_file.annotate_file(source, target, text_column, model, files, **settings)
 
 
 def interrupt(monkeypatch, after: int) -> None:

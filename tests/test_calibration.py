@@ -6,15 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from emolib import (
-    DataError,
-    calibration,
-    decisions,
-    distributions,
-    judges,
-    metrics,
-    stacking,
-)
+from emolib import DataError
+from emolib.annotation import backends
+from emolib.evaluation import calibration, decision_rules, judgements, metrics, stacked_regression
 from emolib.tasks import AAID, get
 
 HALF = 60  # items per task and emotion, in dev and in test
@@ -35,7 +29,7 @@ def invent(draw, task, number, emotion, heat=1.0):
     weights = np.exp(-(((values - center) / (0.2 * wide)) ** 2) / 2)
     true = weights / weights.sum()
     gold = draw.choice(values, p=true)
-    shown = distributions.cool(true, heat)
+    shown = judgements.cool(true, heat)
     given = {f"{v:.6g}": float(p) for v, p in zip(values, shown, strict=True)}
     gold = int(gold) if task.kind == "ordinal" else float(gold)
     return found | {"probabilities": given, "gold": gold}
@@ -50,7 +44,7 @@ def judge(heat=1.0, seed=0, tasks=AAID, items=2 * HALF):
         for number in range(items)
     ]
     table = pd.DataFrame(rows)
-    return distributions.average(table).assign(gold=table["gold"])
+    return judgements.average(table).assign(gold=table["gold"])
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +59,7 @@ def halves():
 
 def test_average_is_the_mean_over_instructions():
     once, again = judge(seed=1, items=3), judge(seed=2, items=3)
-    found = distributions.average(once, again)
+    found = judgements.average(once, again)
     assert len(found) == len(once)
     first, one, other = (t["probabilities"][0] for t in (found, once, again))
     assert first == {k: pytest.approx((one[k] + other[k]) / 2) for k in one}
@@ -74,23 +68,23 @@ def test_average_is_the_mean_over_instructions():
 
 def test_mean_is_that_of_the_distribution():
     row = {"probabilities": {"-1": 0.25, "0": 0.25, "1": 0.5}}
-    assert distributions.expect("TDT", row) == pytest.approx(0.25)
-    assert np.isnan(distributions.expect("E-c", {"probabilities": {"joy": 1.0}}))
+    assert judgements.expect("TDT", row) == pytest.approx(0.25)
+    assert np.isnan(judgements.expect("E-c", {"probabilities": {"joy": 1.0}}))
 
 
 def test_responses_without_probabilities_are_refused():
     written = pd.DataFrame({"task": ["V-oc"], "id": ["1"], "response": ["2"]})
     with pytest.raises(DataError, match="constrained"):
-        distributions.average(written)
+        judgements.average(written)
 
 
 def test_kept_judgements_come_back_rounded(halves, tmp_path):
     dev, test = (half.drop(columns="gold") for half in halves)
-    path = distributions.save(tmp_path / "x.parquet", {"dev": dev, "test": test}, a=1)
-    parts, about = distributions.load(path)
+    path = judgements.save(tmp_path / "x.parquet", {"dev": dev, "test": test}, a=1)
+    parts, about = judgements.load(path)
     assert about == {"a": 1} and list(parts) == ["dev", "test"]
     for mine, theirs in ((parts["dev"], dev), (parts["test"], test)):
-        keys = distributions.KEYS
+        keys = judgements.KEYS
         assert mine[keys].values.tolist() == theirs[keys].values.tolist()
         for ours, given in zip(
             mine["probabilities"], theirs["probabilities"], strict=True
@@ -103,18 +97,18 @@ def test_another_file_is_no_judgements(tmp_path):
     (tmp_path / "b.parquet").write_text("no")
     for name in ("a.parquet", "b.parquet", "c.parquet"):
         with pytest.raises(DataError, match=name):
-            distributions.load(tmp_path / name)
+            judgements.load(tmp_path / name)
 
 
 def test_gold_is_joined_by_task_id_and_emotion():
     judged = judge(items=2).drop(columns="gold")
-    rows = judged[distributions.KEYS].assign(gold="0.5")
+    rows = judged[judgements.KEYS].assign(gold="0.5")
     rows.loc[rows["task"] == "E-c", "gold"] = "joy"
     rows.loc[rows["task"].isin(["EI-oc", "V-oc"]), "gold"] = "1"
-    found = distributions.add_gold(judged, rows.sample(frac=1, random_state=0))
+    found = judgements.add_gold(judged, rows.sample(frac=1, random_state=0))
     assert found["gold"][0] == 0.5 and found["gold"].iloc[-1] == ("joy",)
     with pytest.raises(DataError, match="no gold for"):
-        distributions.add_gold(judged, rows.iloc[1:])
+        judgements.add_gold(judged, rows.iloc[1:])
 
 
 # Decisions
@@ -123,11 +117,11 @@ def test_gold_is_joined_by_task_id_and_emotion():
 def test_each_rule_decides_as_its_name_says():
     task = get("V-oc")
     given = {"-3": 0.0, "-2": 0.0, "-1": 0.0, "0": 0.4, "1": 0.0, "2": 0.3, "3": 0.3}
-    by = decisions.Decisions
+    by = decision_rules.Decisions
     cut = by(classes="cut points", cuts={"V-oc": [-2, -1, 0, 1, 1.2, 1.4]})
 
     def decide(rules):
-        return decisions.decide_one(task, None, given, 1.5, rules)
+        return decision_rules.decide_one(task, None, given, 1.5, rules)
 
     assert decide(by("argmax")) == 0
     assert decide(by("rounded mean")) in (1, 2)
@@ -139,15 +133,15 @@ def test_labels_count_from_their_threshold_on():
     task = get("E-c")
     given = dict.fromkeys(task.labels, 0.1) | {"joy": 0.4, "love": 0.6}
     half, lower = (
-        decisions.Decisions(thresholds=t) for t in ({}, {"joy": 0.4, "love": 0.7})
+        decision_rules.Decisions(thresholds=t) for t in ({}, {"joy": 0.4, "love": 0.7})
     )
-    assert decisions.decide_one(task, None, given, np.nan, half) == ("love",)
-    assert decisions.decide_one(task, None, given, np.nan, lower) == ("joy",)
+    assert decision_rules.decide_one(task, None, given, np.nan, half) == ("love",)
+    assert decision_rules.decide_one(task, None, given, np.nan, lower) == ("joy",)
 
 
 def test_cut_points_give_classes_as_often_as_gold_has_them(halves):
     dev, _ = halves
-    decided = decisions.decide(dev, decisions.fit(dev, classes="cut points"))
+    decided = decision_rules.decide(dev, decision_rules.fit(dev, classes="cut points"))
     rows = decided[decided["task"] == "V-oc"]
     given, gold = (rows[c].value_counts().sort_index() for c in ("prediction", "gold"))
     assert (given.reindex(gold.index).fillna(0) - gold).abs().max() <= 1
@@ -155,7 +149,7 @@ def test_cut_points_give_classes_as_often_as_gold_has_them(halves):
 
 def test_the_best_rule_out_of_fold_is_chosen(halves):
     dev, _ = halves
-    rules, table = decisions.choose(dev)
+    rules, table = decision_rules.choose(dev)
     for decision, name in (("classes", rules.classes), ("labels", rules.labels)):
         part = table[table["decision"] == decision].set_index("rule")
         assert part["score"].idxmax() == name and part.loc[name, "chosen"]
@@ -166,20 +160,20 @@ def test_the_best_rule_out_of_fold_is_chosen(halves):
 
 def test_choice_sees_development_items_only(halves):
     dev, test = halves
-    rules, _ = decisions.choose(dev)
-    table = decisions.compare(dev, test)
+    rules, _ = decision_rules.choose(dev)
+    table = decision_rules.compare(dev, test)
     own = table[(table["task"] == "V-oc") & (table["rule"] == rules.classes)]
-    rows = decisions.decide(test, rules).query("task == 'V-oc'")
+    rows = decision_rules.decide(test, rules).query("task == 'V-oc'")
     scored = metrics.score("V-oc", list(rows["gold"]), list(rows["prediction"]))
     assert own["value"].item() == pytest.approx(scored["pearson"])
     assert set(table.query("task == 'V-oc'")["rule"]) == {
-        *decisions.CLASS_RULES,
+        *decision_rules.CLASS_RULES,
         "unrounded mean",
     }
 
 
 def test_unrounded_mean_goes_by_a_name_of_its_own(halves):
-    table = decisions.compare(*halves)
+    table = decision_rules.compare(*halves)
     names = table[table["rule"] == "unrounded mean"]["metric"]
     assert set(names) == {"pearson_of_mean"}
     assert "pearson_of_mean" not in metrics.METRICS
@@ -198,9 +192,9 @@ def test_fast_score_of_labels_is_that_of_the_metrics(seed):
     held = given >= 0.5
     names = ("jaccard", "f1_micro", "f1_macro")
     expected = np.mean([metrics.METRICS[name](gold, held) for name in names])
-    assert decisions._score_labels(gold, held) == pytest.approx(expected, abs=1e-12)
+    assert decision_rules._score_labels(gold, held) == pytest.approx(expected, abs=1e-12)
     nothing = np.zeros_like(gold)
-    assert decisions._score_labels(nothing, nothing) == pytest.approx(1 / 3)
+    assert decision_rules._score_labels(nothing, nothing) == pytest.approx(1 / 3)
 
 
 def test_thresholds_together_are_at_a_peak_of_the_score(halves):
@@ -212,32 +206,32 @@ def test_thresholds_together_are_at_a_peak_of_the_score(halves):
 
     def score(named):
         found = np.array([named[x] for x in task.labels])
-        return decisions._score_labels(gold, given >= found)
+        return decision_rules._score_labels(gold, given >= found)
 
-    fitted = decisions.fit(rows, labels="thresholds together").thresholds
+    fitted = decision_rules.fit(rows, labels="thresholds together").thresholds
     reached = score(fitted)
     for label in task.labels:
-        for threshold in decisions._GRID:
+        for threshold in decision_rules._GRID:
             assert score(fitted | {label: threshold}) <= reached + 1e-9
     for rule in ("one threshold", "a threshold per label"):
-        assert score(decisions.fit(rows, labels=rule).thresholds) <= reached + 1e-9
+        assert score(decision_rules.fit(rows, labels=rule).thresholds) <= reached + 1e-9
 
 
 def test_decisions_are_kept_with_where_they_come_from(tmp_path):
-    rules = decisions.Decisions("rounded mean", temperatures={"V-oc": 1.5})
-    decisions.write(tmp_path / "x.json", rules, commit="abc")
-    assert decisions.read(tmp_path / "x.json") == rules
+    rules = decision_rules.Decisions("rounded mean", temperatures={"V-oc": 1.5})
+    decision_rules.write(tmp_path / "x.json", rules, commit="abc")
+    assert decision_rules.read(tmp_path / "x.json") == rules
     both = replace(rules, joined=replace(rules, weights={"V-reg": {"constant": 0.5}}))
-    decisions.write(tmp_path / "x.json", both)
-    assert decisions.read(tmp_path / "x.json") == both
+    decision_rules.write(tmp_path / "x.json", both)
+    assert decision_rules.read(tmp_path / "x.json") == both
     (tmp_path / "y.json").write_text('{"rules": 1}')
     with pytest.raises(DataError, match=r"y\.json"):
-        decisions.read(tmp_path / "y.json")
+        decision_rules.read(tmp_path / "y.json")
 
 
 def test_nothing_to_choose_by_is_an_error(halves):
     with pytest.raises(DataError, match="development"):
-        decisions.choose(halves[0].iloc[:0])
+        decision_rules.choose(halves[0].iloc[:0])
 
 
 # Stacking
@@ -269,7 +263,7 @@ def correlate(judged, task):
 
 def test_all_answers_are_better_than_one():
     dev, test = tell(seed=1), tell(seed=2)
-    weights, fitted, joined = stacking.join_splits(dev, test)
+    weights, fitted, joined = stacked_regression.join_splits(dev, test)
     assert set(weights) == {"EI-reg joy", "EI-oc joy", "V-reg", "V-oc"}
     assert {"EI-oc joy", "V-reg", "E-c joy", "constant"} < set(weights["EI-reg joy"])
     for task in ("EI-reg", "EI-oc", "V-reg", "V-oc"):
@@ -282,35 +276,35 @@ def test_a_development_item_is_joined_by_weights_of_others():
     dev = tell(count=60)
     changed = dev.copy()
     changed.at[0, "gold"] = 9.0  # EI-reg of text "0"
-    before, after = (stacking.cross_fit(each)["mean"] for each in (dev, changed))
+    before, after = (stacked_regression.cross_fit(each)["mean"] for each in (dev, changed))
     assert before[0] == pytest.approx(after[0])
     assert not np.allclose(before, after, equal_nan=True)
 
 
 def test_joined_mean_of_one_text_is_that_of_the_table():
     dev = tell(count=50)
-    weights = stacking.fit(dev)
-    joined = stacking.join(dev, weights)["mean"]
+    weights = stacked_regression.fit(dev)
+    joined = stacked_regression.join(dev, weights)["mean"]
     own = dev[dev["id"] == "7"]
     asks = own[["task", "emotion"]].to_dict("records")
     records = [
         {"probabilities": {f"{m:.9g}": 1.0} if np.isfinite(m) else p}
         for m, p in zip(own["mean"], own["probabilities"], strict=True)
     ]
-    found = judges.join(asks, records, weights)
+    found = backends.join(asks, records, weights)
     np.testing.assert_allclose(found, joined[own.index], rtol=1e-6)
 
 
 def test_questions_that_were_not_asked(halves):
     dev, test = tell(seed=1), tell(seed=2)
-    weights = stacking.fit(dev)
+    weights = stacked_regression.fit(dev)
     with pytest.raises(DataError, match="EI-oc joy: not every text was asked V-oc"):
-        stacking.join(test[test["task"] != "V-oc"], weights)
-    fewer = stacking.fit(dev[dev["task"] != "V-oc"])
+        stacked_regression.join(test[test["task"] != "V-oc"], weights)
+    fewer = stacked_regression.fit(dev[dev["task"] != "V-oc"])
     assert "V-oc" not in fewer and "V-oc" not in fewer["V-reg"]
     other = test[test["task"] == "V-reg"].assign(task="V-A", mean=0.3)
     asked = pd.concat([test, other], ignore_index=True)
-    assert (stacking.join(asked, weights).query("task == 'V-A'")["mean"] == 0.3).all()
+    assert (stacked_regression.join(asked, weights).query("task == 'V-A'")["mean"] == 0.3).all()
 
 
 # Calibration
@@ -389,7 +383,7 @@ def test_sets_cover_what_they_promise(halves):
 def test_rounded_probabilities_give_sets_too(halves, tmp_path):
     kept = {n: halves[n].drop(columns="gold") for n in (0, 1)}
     named = {"dev": kept[0], "test": kept[1]}
-    parts, _ = distributions.load(distributions.save(tmp_path / "x.parquet", named))
+    parts, _ = judgements.load(judgements.save(tmp_path / "x.parquet", named))
     rounded = [
         part.assign(gold=half["gold"])
         for part, half in zip(parts.values(), halves, strict=True)
@@ -402,5 +396,5 @@ def test_widths_are_named_by_task_emotion_and_level(halves):
     named = calibration.list_widths(calibration.fit_widths(halves[0]))
     assert set(named) == {*(f"EI-reg {e}" for e in get("EI-reg").emotions), "V-reg"}
     assert list(named["V-reg"]) == ["0.8", "0.9", "0.95"]
-    rules = replace(decisions.Decisions(), half_widths=named)
+    rules = replace(decision_rules.Decisions(), half_widths=named)
     assert rules.half_widths["V-reg"]["0.9"] > 0

@@ -5,9 +5,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from emolib import DataError, charts, plots, scores
+from emolib import DataError
+from emolib.evaluation import score_files
+from emolib.report import paper_figures, plots
 
-PUBLISHED = pd.concat([scores.read_published(5), scores.read_published(6)])
+PUBLISHED = pd.concat([score_files.read_published(5), score_files.read_published(6)])
 
 
 def invent(models: int, value: float = 0.5) -> pd.DataFrame:
@@ -17,9 +19,9 @@ def invent(models: int, value: float = 0.5) -> pd.DataFrame:
         for k in range(models)
         for v in [value + k / 100]
         for number in (5, 6)
-        for pair in scores.COLUMNS[number]
+        for pair in score_files.COLUMNS[number]
     ]
-    return pd.DataFrame(rows, columns=scores.LONG)
+    return pd.DataFrame(rows, columns=score_files.LONG)
 
 
 def join(models: int) -> pd.DataFrame:
@@ -27,10 +29,10 @@ def join(models: int) -> pd.DataFrame:
 
 
 FIGURES = {
-    "figure2": charts.draw_figure2,
-    "figure3": charts.draw_figure3,
-    "forest_aeb1": lambda rows: charts.draw_forest(rows, 5)[0],
-    "forest_aeb2": lambda rows: charts.draw_forest(rows, 6)[0],
+    "figure2": paper_figures.draw_figure2,
+    "figure3": paper_figures.draw_figure3,
+    "forest_aeb1": lambda rows: paper_figures.draw_forest(rows, 5)[0],
+    "forest_aeb2": lambda rows: paper_figures.draw_forest(rows, 6)[0],
 }
 each = pytest.mark.parametrize("name", FIGURES)
 
@@ -57,7 +59,7 @@ def test_figure_is_drawn_for_any_number_of_our_models(name, models):
     figure.canvas.draw()
     text = read_texts(figure)
     assert ("no score on these sub-tasks yet" in text) == (models == 0)
-    assert (charts.WHISKERS in text) == (models > 0)
+    assert (paper_figures.WHISKERS in text) == (models > 0)
     assert ("best of our 12 models" in text) == (models == 12)
     assert ("n = 250" in text) == (models > 0)
 
@@ -73,7 +75,7 @@ def test_same_figure_gives_the_same_bytes(tmp_path, name):
 
 
 def test_figure2_has_the_papers_bars_at_their_height():
-    axes = charts.draw_figure2(PUBLISHED)
+    axes = paper_figures.draw_figure2(PUBLISHED)
     names = [text.get_text() for text in axes.get_legend().get_texts()]
     assert names[:2] == ["EmoLLaMA-chat-13B", "Leaderboard(1)"] and len(names) == 5
     heights = [bar.get_height() for bar in axes.containers[0]]
@@ -83,14 +85,14 @@ def test_figure2_has_the_papers_bars_at_their_height():
 
 
 def test_figure3_has_nine_sub_tasks_and_two_tuned_models():
-    axes = charts.draw_figure3(PUBLISHED)
+    axes = paper_figures.draw_figure3(PUBLISHED)
     heights = [bar.get_height() for bar in axes.containers[1]]
     expected = [0.885, 0.835, 0.797, 0.910, 0.822, 0.728, 0.392, 0.362, 0.554]
     assert heights == expected
 
 
 def test_our_bars_are_hatched_and_have_our_interval():
-    axes = charts.draw_figure2(join(1))
+    axes = paper_figures.draw_figure2(join(1))
     ours = [bar for bar in axes.patches if bar.get_hatch()]
     assert [bar.get_height() for bar in ours] == [0.5] * 5
     ends = np.array(read_segments(axes))[:, :, 1]
@@ -98,25 +100,25 @@ def test_our_bars_are_hatched_and_have_our_interval():
 
 
 def test_only_the_best_of_many_are_drawn():
-    axes = charts.draw_figure2(join(6), most=2)
+    axes = paper_figures.draw_figure2(join(6), most=2)
     names = [text.get_text() for text in axes.get_legend().get_texts()]
     assert names[5:] == ["ours: model 4, n = 250", "ours: model 5, n = 250"]
 
 
 def test_missing_score_is_no_bar():
     rows = join(1)
-    axes = charts.draw_figure2(rows[(rows["origin"] != "ours") | (rows.task == "E-c")])
+    axes = paper_figures.draw_figure2(rows[(rows["origin"] != "ours") | (rows.task == "E-c")])
     heights = [bar.get_height() for bar in axes.patches if bar.get_hatch()]
     assert np.isnan(heights).tolist() == [True] * 4 + [False]
 
 
 def test_whole_test_set_is_called_so():
-    axes = charts.draw_figure2(join(1).assign(partial=False))
+    axes = paper_figures.draw_figure2(join(1).assign(partial=False))
     assert "ours: model 0, all items" in read_texts(axes.figure)
 
 
 def test_forest_shows_our_score_less_each_published_one():
-    first = charts.draw_forest(join(1), 5)[0]
+    first = paper_figures.draw_forest(join(1), 5)[0]
     rows = [tick.get_text() for tick in first.get_yticklabels()]
     points = first.containers[0].lines[0].get_xdata()
     assert rows[0] == "EmoLLaMA-chat-13B" and rows[-1] == "Leaderboard(1)"
@@ -127,23 +129,23 @@ def test_forest_shows_our_score_less_each_published_one():
 
 
 def test_forest_has_a_panel_per_sub_task():
-    titles = [axes.get_title() for axes in charts.draw_forest(join(1), 6)]
+    titles = [axes.get_title() for axes in paper_figures.draw_forest(join(1), 6)]
     assert len(titles) == 9 and titles[0] == "V-Amazon\nr"
     assert titles[-1] == "TDT\nmacro F1"
     with pytest.raises(DataError, match="no forest plot of Table 3"):
-        charts.draw_forest(PUBLISHED, 3)
+        paper_figures.draw_forest(PUBLISHED, 3)
 
 
 def test_interval_that_misses_its_value_is_drawn_all_the_same():
     rows = pd.concat([PUBLISHED, invent(1).assign(low=0.51)])  # a bootstrap may do so
-    charts.draw_figure2(rows)
-    charts.draw_forest(rows, 5)
+    paper_figures.draw_figure2(rows)
+    paper_figures.draw_forest(rows, 5)
 
 
 def test_figures_take_the_axes_they_are_given():
     figure, grid = plt.subplots(2, 5)
-    assert charts.draw_figure2(join(1), grid[0, 0]) is grid[0, 0]
-    assert charts.draw_forest(join(1), 5, grid[1]) == list(grid[1])
+    assert paper_figures.draw_figure2(join(1), grid[0, 0]) is grid[0, 0]
+    assert paper_figures.draw_forest(join(1), 5, grid[1]) == list(grid[1])
     assert plt.get_fignums() == [figure.number]
 
 
@@ -158,7 +160,7 @@ def test_copies_are_drawn_with_their_scores_and_costs():
         for task, metric in (("V-reg", "pearson"), ("E-c", "jaccard"), ("E-c", "f1"))
     ]
     names = ["model", "task", "metric", "value", "low", "high"]
-    left, right = charts.draw_copies(copies, pd.DataFrame(rows, columns=names))
+    left, right = paper_figures.draw_copies(copies, pd.DataFrame(rows, columns=names))
     assert [t.get_text() for t in left.get_xticklabels()] == [
         *("V-reg\npearson", "E-c\njaccard")
     ]

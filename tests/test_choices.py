@@ -6,8 +6,10 @@ import pytest
 import torch
 from conftest import ARCHITECTURES
 
-from emolib import DataError, aeb, answers, choices, constrained
-from emolib.prompts import read_range
+from emolib import DataError
+from emolib.data import aeb, parsing
+from emolib.inference import answer_tree, constrained
+from emolib.data.prompts import read_range
 from emolib.tasks import TASKS, get
 
 
@@ -22,9 +24,9 @@ def tokenizer(request):
     return request.getfixturevalue(request.param)
 
 
-def list_for(row: dict, tokenizer) -> choices.Choices:
+def list_for(row: dict, tokenizer) -> answer_tree.Choices:
     asked = read_range(row["task"], row["instruction"])
-    return choices.list_choices(row["task"], asked, row["prompt"], tokenizer)
+    return answer_tree.list_choices(row["task"], asked, row["prompt"], tokenizer)
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -61,7 +63,7 @@ def test_classes_of_smollm2_need_no_more_than_a_sign(items, smollm2_tokenizer):
 def brute_force(task: str, row: dict, model, tokenizer) -> dict:
     """Answer -> probability, token by token over all answers still possible."""
     found = get(task)
-    values, texts = choices._spell(found, read_range(task, row["instruction"]))
+    values, texts = answer_tree._spell(found, read_range(task, row["instruction"]))
     start = tokenizer(row["prompt"]).input_ids
     whole = [tokenizer(row["prompt"] + text).input_ids[len(start) :] for text in texts]
     ends = [not (found.kind == "labels" and len(value) == 2) for value in values]
@@ -100,8 +102,8 @@ def test_shared_row_gives_each_answer_its_probability(
 
 
 def test_every_number_can_be_told_apart(items, make_tiny, byte_tokenizer, monkeypatch):
-    monkeypatch.setattr(choices, "STEP", 0)
-    monkeypatch.setattr(choices, "_list_after", choices._list_after.__wrapped__)
+    monkeypatch.setattr(answer_tree, "STEP", 0)
+    monkeypatch.setattr(answer_tree, "_list_after", answer_tree._list_after.__wrapped__)
     model, row = make_tiny("llama"), items["EI-reg"]
     found = list_for(row, byte_tokenizer)
     question = constrained.Question(byte_tokenizer(row["prompt"]).input_ids, found)
@@ -117,7 +119,7 @@ def make_chain(labels: int = 4):
     task = get("E-c")
     names = task.labels[:labels]
     values = [(), *((n,) for n in names), *itertools.combinations(names, 2)]
-    made = choices.Choices(task, None, [], [], [], [], np.zeros((0, 0)), values)
+    made = answer_tree.Choices(task, None, [], [], [], [], np.zeros((0, 0)), values)
     return made, np.random.default_rng(0).dirichlet(np.ones(len(values))), names
 
 
@@ -129,10 +131,10 @@ def test_labels_and_lists_sum_over_the_chain():
         for size in range(len(names) + 1)
         for chosen in itertools.combinations(names, size)
     ]
-    each = {chosen: choices.read_list(made, given, chosen) for chosen in lists}
+    each = {chosen: answer_tree.read_list(made, given, chosen) for chosen in lists}
     assert sum(each.values()) == pytest.approx(1)
     assert each[()] == whole[()] and each[(names[1],)] == whole[(names[1],)]
-    held = choices.read_labels(made, given[None])[0]
+    held = answer_tree.read_labels(made, given[None])[0]
     for number, name in enumerate(names):
         mine = sum(p for chosen, p in each.items() if name in chosen)
         assert held[number] == pytest.approx(mine)
@@ -141,15 +143,15 @@ def test_labels_and_lists_sum_over_the_chain():
 
 def test_tokenizer_that_joins_prompt_and_answer_is_refused(smollm2_tokenizer):
     with pytest.raises(DataError, match="merges the end of the prompt"):
-        choices.list_choices("E-c", None, "Emotions: ", smollm2_tokenizer)
+        answer_tree.list_choices("E-c", None, "Emotions: ", smollm2_tokenizer)
 
 
 @pytest.mark.parametrize("task", TASKS)
 def test_every_allowed_answer_can_be_read(items, task):
     asked = read_range(task, items[task]["instruction"])
-    values, texts = choices._spell(get(task), asked)
+    values, texts = answer_tree._spell(get(task), asked)
     for value, text in zip(values[:200], texts[:200], strict=True):
-        found = answers.parse(task, text.replace("None", "joy"), asked)
+        found = parsing.parse(task, text.replace("None", "joy"), asked)
         if get(task).kind == "score" and asked != get(task).range:
             value = np.interp(value, asked, get(task).range)
         assert (

@@ -7,7 +7,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from emolib import DataError, chunks, sheets
+from emolib import DataError
+from emolib.annotation import read_files, write_files
 
 TEXTS = [
     "007",
@@ -34,8 +35,8 @@ def put(tmp_path, content: str | bytes, name: str = "in.csv"):
 
 def load(path, size: int = 2, **options) -> list[dict]:
     """All rows of a file, chunk by chunk, missing values as None."""
-    source = chunks.inspect(path, **options)
-    frames = list(chunks.read(source, size))
+    source = read_files.inspect(path, **options)
+    frames = list(read_files.read(source, size))
     assert all(len(frame) <= size for frame in frames)
     records = [row for frame in frames for row in json_rows(frame)]
     assert len(records) == source.rows
@@ -52,7 +53,7 @@ def json_rows(frame: pd.DataFrame) -> list[dict]:
 
 
 def write(frame, path, format=None, **options):
-    sheets.write([frame], path, format or path.suffix[1:], **options)
+    write_files.write([frame], path, format or path.suffix[1:], **options)
     return path
 
 
@@ -62,7 +63,7 @@ def test_texts_come_back_in_every_format_and_chunk_size(tmp_path, format, size):
     rows = [{"text": text, "id": f"{n:03}"} for n, text in enumerate(CELLS)]
     path = tmp_path / f"a.{format}"
     frames = [pd.DataFrame(rows[:5], dtype="str"), pd.DataFrame(rows[5:], dtype="str")]
-    sheets.write(frames, path, format)
+    write_files.write(frames, path, format)
     assert load(path, size) == rows
 
 
@@ -90,11 +91,11 @@ MIXED = [
 def test_values_keep_their_types_from_jsonl_to_jsonl(tmp_path):
     content = "".join(json.dumps(row) + "\n" for row in MIXED)
     path = put(tmp_path, content, "in.jsonl")
-    source = chunks.inspect(path)
+    source = read_files.inspect(path)
     assert source.columns == ("text", "n", "big", "x", "yes", "no", "self")
     full = [dict.fromkeys(source.columns) | row for row in MIXED]
     assert load(path, 1) == load(path, 5) == full
-    sheets.write(chunks.read(source, 2), tmp_path / "out.jsonl", "jsonl")
+    write_files.write(read_files.read(source, 2), tmp_path / "out.jsonl", "jsonl")
     assert load(tmp_path / "out.jsonl") == full
 
 
@@ -114,19 +115,19 @@ TYPED = {
 @pytest.fixture
 def typed(tmp_path):
     pq.write_table(pa.table(TYPED), tmp_path / "typed.parquet")
-    return chunks.inspect(tmp_path / "typed.parquet")
+    return read_files.inspect(tmp_path / "typed.parquet")
 
 
 @pytest.mark.parametrize("size", SIZES)
 def test_parquet_keeps_every_type_in_parquet(typed, tmp_path, size):
-    sheets.write(chunks.read(typed, size), tmp_path / "out.parquet", "parquet")
+    write_files.write(read_files.read(typed, size), tmp_path / "out.parquet", "parquet")
     found = pq.read_table(tmp_path / "out.parquet")
     assert found.to_pydict() == pa.table(TYPED).to_pydict()
     assert found.schema.types == pq.read_table(typed.path).schema.types
 
 
 def test_parquet_keeps_lists_and_numbers_in_jsonl(typed, tmp_path):
-    sheets.write(chunks.read(typed, 2), tmp_path / "out.jsonl", "jsonl")
+    write_files.write(read_files.read(typed, 2), tmp_path / "out.jsonl", "jsonl")
     first, second, third = load(tmp_path / "out.jsonl")
     assert first["words"] == ["p", "q"] and first["inner"] == {"k": 1}
     assert set(second.values()) == {None} and third["n"] == 2**60 + 1
@@ -134,7 +135,7 @@ def test_parquet_keeps_lists_and_numbers_in_jsonl(typed, tmp_path):
 
 
 def test_nested_values_are_json_in_a_csv_and_scalars_plain(typed, tmp_path):
-    sheets.write(chunks.read(typed, 1), tmp_path / "out.csv", "csv")
+    write_files.write(read_files.read(typed, 1), tmp_path / "out.csv", "csv")
     first, second, third = load(tmp_path / "out.csv")
     assert first["words"] == '["p", "q"]' and first["inner"] == '{"k": 1}'
     assert set(second.values()) == {""} and third["n"] == str(2**60 + 1)
@@ -143,8 +144,8 @@ def test_nested_values_are_json_in_a_csv_and_scalars_plain(typed, tmp_path):
 
 def test_mixed_values_are_strings_in_parquet(tmp_path):
     path = put(tmp_path, '{"text": "a", "v": 1}\n{"v": "x"}\n{"v": [1]}\n', "a.jsonl")
-    frames = chunks.read(chunks.inspect(path), 1)
-    sheets.write(frames, tmp_path / "out.parquet", "parquet")
+    frames = read_files.read(read_files.inspect(path), 1)
+    write_files.write(frames, tmp_path / "out.parquet", "parquet")
     assert [row["v"] for row in load(tmp_path / "out.parquet")] == ["1", "x", "[1]"]
 
 
@@ -172,17 +173,17 @@ def test_header_alone_is_a_file_of_no_rows(tmp_path, format):
     path = write(empty, tmp_path / f"a.{format}")
     if format == "jsonl":  # which has no header
         with pytest.raises(DataError, match="no column 'text': there are none"):
-            chunks.inspect(path)
+            read_files.inspect(path)
         return
-    (frame,) = chunks.read(chunks.inspect(path), 2)
+    (frame,) = read_files.read(read_files.inspect(path), 2)
     assert list(frame) == ["text", "id"] and len(frame) == 0
 
 
 def test_parquet_of_no_rows_keeps_its_types(tmp_path):
     table = pa.table({"text": pa.array([], "string"), "n": pa.array([], "int64")})
     pq.write_table(table, tmp_path / "in.parquet")
-    source = chunks.inspect(tmp_path / "in.parquet")
-    sheets.write(chunks.read(source, 2), tmp_path / "out.parquet", "parquet")
+    source = read_files.inspect(tmp_path / "in.parquet")
+    write_files.write(read_files.read(source, 2), tmp_path / "out.parquet", "parquet")
     assert pq.read_table(tmp_path / "out.parquet").schema.types == table.schema.types
 
 
@@ -229,7 +230,7 @@ BAD = {
 def test_bad_file_is_an_error_before_anything_is_read(tmp_path, case):
     name, content, reason = BAD[case]
     with pytest.raises(DataError, match=reason):
-        chunks.inspect(put(tmp_path, content, name))
+        read_files.inspect(put(tmp_path, content, name))
 
 
 @pytest.mark.parametrize(
@@ -247,14 +248,14 @@ def test_bad_file_is_an_error_before_anything_is_read(tmp_path, case):
 )
 def test_bad_option_is_an_error(tmp_path, options, reason):
     with pytest.raises(DataError, match=reason):
-        chunks.inspect(put(tmp_path, "text,id\nä,1\n"), **options)
+        read_files.inspect(put(tmp_path, "text,id\nä,1\n"), **options)
 
 
 def test_file_that_is_not_there_is_named(tmp_path):
     with pytest.raises(DataError, match=r"none.csv: no such file"):
-        chunks.inspect(tmp_path / "none.csv")
+        read_files.inspect(tmp_path / "none.csv")
     with pytest.raises(DataError, match="no such file"):
-        chunks.inspect(tmp_path)
+        read_files.inspect(tmp_path)
 
 
 @pytest.mark.parametrize("encoding", ["latin-1", "utf-16", "cp1252"])
@@ -282,8 +283,8 @@ def test_jsonl_keys_that_are_missing_are_missing_values(tmp_path, size):
 def test_half_a_character_is_written_without_an_error(tmp_path, format):
     content = '{"text": "a\\ud83d", "in": ["\\ud83d"]}\n{"text": "\\ud83d\\ude00"}\n'
     path = put(tmp_path, content, "in.jsonl")
-    frames = chunks.read(chunks.inspect(path), 1)
-    sheets.write(frames, tmp_path / f"out.{format}", format)
+    frames = read_files.read(read_files.inspect(path), 1)
+    write_files.write(frames, tmp_path / f"out.{format}", format)
     first, second = load(tmp_path / f"out.{format}")
     inner = first["in"] if format == "jsonl" else json.loads(first["in"])
     assert inner == ["\ud83d"] and second["text"] == "😀"
@@ -318,14 +319,14 @@ def test_parquet_dictionary_of_texts_is_read(tmp_path):
 def test_parquet_column_of_no_texts_is_an_error(tmp_path, values):
     pq.write_table(pa.table({"text": values}), tmp_path / "a.parquet")
     with pytest.raises(DataError, match=r"column 'text' holds .*, not texts"):
-        chunks.inspect(tmp_path / "a.parquet")
+        read_files.inspect(tmp_path / "a.parquet")
 
 
 def test_two_parquet_columns_of_one_name_are_an_error(tmp_path):
     table = pa.table([["a"], ["b"]], names=["text", "text"])
     pq.write_table(table, tmp_path / "a.parquet")
     with pytest.raises(DataError, match="two columns are called 'text'"):
-        chunks.inspect(tmp_path / "a.parquet")
+        read_files.inspect(tmp_path / "a.parquet")
 
 
 def damage_parquet(path, how: str) -> None:
@@ -345,7 +346,7 @@ def damage_parquet(path, how: str) -> None:
 def test_damaged_parquet_is_an_error_before_anything_is_read(tmp_path, how):
     damage_parquet(tmp_path / "a.parquet", how)
     with pytest.raises(DataError, match=r"a.parquet: not readable Parquet"):
-        chunks.inspect(tmp_path / "a.parquet")
+        read_files.inspect(tmp_path / "a.parquet")
 
 
 FORMULAS = ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", '=HYPERLINK("x")']
@@ -390,9 +391,9 @@ def test_formulas_from_other_formats_are_escaped_too(tmp_path, kind):
 
 def test_formula_in_a_header_is_escaped(tmp_path):
     path = put(tmp_path, "text,=1+1\na,b\n")
-    frames = chunks.read(chunks.inspect(path), 1)
-    sheets.write(frames, tmp_path / "out.csv", "csv", escape=True)
-    assert chunks.inspect(tmp_path / "out.csv").columns == ("text", "'=1+1")
+    frames = read_files.read(read_files.inspect(path), 1)
+    write_files.write(frames, tmp_path / "out.csv", "csv", escape=True)
+    assert read_files.inspect(tmp_path / "out.csv").columns == ("text", "'=1+1")
 
 
 def break_off():
@@ -404,9 +405,9 @@ def break_off():
 def test_failing_write_leaves_what_was_there(tmp_path, format):
     path = tmp_path / f"a.{format}"
     with pytest.raises(OSError, match="no room"):
-        sheets.write(break_off(), path, format)
+        write_files.write(break_off(), path, format)
     assert list(tmp_path.iterdir()) == []
     path.write_text("old")
     with pytest.raises(OSError, match="no room"):
-        sheets.write(break_off(), path, format)
+        write_files.write(break_off(), path, format)
     assert path.read_text() == "old" and len(list(tmp_path.iterdir())) == 1

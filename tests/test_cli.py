@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from emolib import __version__, cli, runs
-from emolib import annotate as judging
+from emolib.annotation import annotate as judging
 
 WORDS = ["good", "bad", "so sad", "great joy", "a table", "good", "", "awful 😭"]
 OPTIONS = [

@@ -4,8 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from emolib import answers, attention, constrained, errors, models, predict, runs
-from emolib.prompts import read_range
+from emolib import models, runs
+from emolib.data import parsing
+from emolib.evaluation import item_errors
+from emolib.inference import constrained, predict, tree_attention
+from emolib.data.prompts import read_range
 
 FAST = {"tokens_per_batch": 700, "progress": False}
 COLUMNS = ["id", "task", "emotion", "response", "prediction", "probability", "mean"]
@@ -35,7 +38,7 @@ def test_every_prompt_gets_a_readable_answer_in_order(rows, run):
     assert found["id"].tolist() == list(rows["id"])
     for row, record in zip(rows, found.to_dict("records"), strict=True):
         asked = read_range(row["task"], row["instruction"])
-        value = answers.parse(row["task"], record["response"], asked)
+        value = parsing.parse(row["task"], record["response"], asked)
         assert value is not None and value == record["prediction"]
         assert 0 < record["probability"] <= 1
 
@@ -65,7 +68,7 @@ def test_classes_name_the_emotion_and_labels_follow_their_probabilities(rows, ru
 
 
 def test_errors_take_the_predictions(rows, run):
-    table = errors.compare(rows, predict.read(run))
+    table = item_errors.compare(rows, predict.read(run))
     assert table["predicted"].notna().all() and table["error"].between(0, 1).all()
 
 
@@ -100,7 +103,7 @@ def test_batch_size_and_sharing_change_nothing_but_rounding(
 ):
     expected = predict.read(run)
     large = predict.predict(rows, *loaded, tmp_path / "a", progress=False)
-    monkeypatch.setattr(attention, "fits", lambda *_: False)
+    monkeypatch.setattr(tree_attention, "fits", lambda *_: False)
     alone = predict.predict(rows, *loaded, tmp_path / "b", **FAST)
     assert "cannot share beginnings" in capsys.readouterr().out
     record = runs.read(tmp_path / "b")
@@ -115,15 +118,15 @@ def test_batch_size_and_sharing_change_nothing_but_rounding(
 def test_batch_too_large_for_memory_is_halved(
     rows, loaded, run, tmp_path, monkeypatch, capsys
 ):
-    original = attention.encode
+    original = tree_attention.encode
 
     def encode(model, row):
         if len(row.ends) > 3:
             raise torch.OutOfMemoryError("CUDA out of memory.")
         return original(model, row)
 
-    monkeypatch.setattr(attention, "encode", encode)
-    monkeypatch.setattr(attention, "fits", lambda *_: True)
+    monkeypatch.setattr(tree_attention, "encode", encode)
+    monkeypatch.setattr(tree_attention, "fits", lambda *_: True)
     found = predict.predict(rows, *loaded, tmp_path, **FAST)
     assert "Out of memory with" in capsys.readouterr().out
     expected = predict.read(run)
@@ -135,8 +138,8 @@ def test_other_errors_are_not_taken_for_memory(rows, loaded, tmp_path, monkeypat
     def encode(model, row):
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
-    monkeypatch.setattr(attention, "encode", encode)
-    monkeypatch.setattr(attention, "fits", lambda *_: True)
+    monkeypatch.setattr(tree_attention, "encode", encode)
+    monkeypatch.setattr(tree_attention, "fits", lambda *_: True)
     with pytest.raises(RuntimeError, match="mat1"):
         predict.predict(rows, *loaded, tmp_path, **FAST)
 

@@ -3,7 +3,9 @@
 import pytest
 from typer.testing import CliRunner
 
-from emolib import DataError, cli, copies, finetune, models
+from emolib import DataError, cli, models
+from emolib.publishing import gguf
+from emolib.training import finetune
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +26,7 @@ def run(sample_aaid, tiny_model, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def merged(run, tmp_path_factory):
-    return copies.merge(run, tmp_path_factory.mktemp("merged") / "m", "float32")
+    return gguf.merge(run, tmp_path_factory.mktemp("merged") / "m", "float32")
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +40,7 @@ def test_copies_are_measured_and_read_back(run, merged, items, tmp_path, monkeyp
         "merged": {"name": str(merged)},
         "four bits": {"name": str(merged), "quantization": "nf4"},
     }
-    table, found = copies.compare(items, given, tmp_path)
+    table, found = gguf.compare(items, given, tmp_path)
     assert table["copy"].tolist() == list(given) == list(found)
     assert table.loc[0, ["moved", "most_moved"]].tolist() == [0, 0]
     assert table.loc[1, "most_moved"] < 1e-4 < table.loc[2, "most_moved"] < 1
@@ -49,22 +51,22 @@ def test_copies_are_measured_and_read_back(run, merged, items, tmp_path, monkeyp
         .all()
     )
     monkeypatch.setattr(models, "load", None)  # would fail if it were called
-    again, _ = copies.compare(items, given, tmp_path)
+    again, _ = gguf.compare(items, given, tmp_path)
     assert again.equals(table)
 
 
 def test_interrupted_copy_has_answers_and_no_time(merged, items, tmp_path, monkeypatch):
     given = {"merged": {"name": str(merged)}}
-    from emolib import predict
+    from emolib.inference import predict
 
     write = predict.write_responses
     monkeypatch.setattr(
         predict, "write_responses", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt)
     )
     with pytest.raises(KeyboardInterrupt):
-        copies.compare(items, given, tmp_path)
+        gguf.compare(items, given, tmp_path)
     monkeypatch.setattr(predict, "write_responses", write)
-    table, found = copies.compare(items, given, tmp_path)
+    table, found = gguf.compare(items, given, tmp_path)
     assert len(found["merged"]) == len(items) and table["seconds"].isna().all()
 
 
@@ -78,7 +80,7 @@ def test_full_disk_leaves_no_half_model(run, tmp_path, monkeypatch):
 
     monkeypatch.setattr(PreTrainedModel, "save_pretrained", save)
     with pytest.raises(DataError, match="No space left"):
-        copies.merge(run, tmp_path / "m")
+        gguf.merge(run, tmp_path / "m")
     assert not list(tmp_path.iterdir())
 
 
@@ -101,7 +103,7 @@ def test_convert_without_llama_cpp_says_what_is_missing(merged, tmp_path):
 
 
 def test_push_is_a_dry_run_unless_told_otherwise(tmp_path, monkeypatch):
-    from emolib.cards import upload
+    from emolib.publishing.cards import upload
 
     monkeypatch.setattr(upload, "upload", None)
     out = tmp_path / "out"

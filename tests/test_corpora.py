@@ -4,8 +4,9 @@ from pathlib import Path
 import pooch
 import pytest
 
-from emolib import DataError, corpora
-from emolib.corpora import fetch
+from emolib import DataError
+from emolib.data import corpora
+from emolib.data.corpora import download
 from emolib.tasks import AAID, TASKS
 
 V_REG = "V-reg/Valence-reg-En-train.txt"
@@ -197,7 +198,7 @@ def no_network(monkeypatch, tmp_path):
 def test_no_data_at_all_says_both_ways(no_network):
     with pytest.raises(DataError, match="EMOLIB_DATA") as error:
         corpora.read("V-reg", "train")
-    assert fetch.ARCHIVE in str(error.value)
+    assert download.ARCHIVE in str(error.value)
     assert error.value.__cause__ is None and "OSError" in str(error.value)
 
 
@@ -219,7 +220,7 @@ def test_download_is_asked_for_with_its_checksum(no_network, monkeypatch, tmp_pa
     asked = []
     monkeypatch.setattr(pooch, "retrieve", retrieve)
     root = corpora.locate("official")
-    assert asked == [(fetch.ARCHIVE, f"sha256:{fetch._SHA256[fetch.ARCHIVE]}")]
+    assert asked == [(download.ARCHIVE, f"sha256:{download._SHA256[download.ARCHIVE]}")]
     assert len(corpora.read("V-oc", "dev", root)) == 17
 
 

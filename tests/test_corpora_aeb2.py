@@ -5,8 +5,9 @@ import subprocess
 import pooch
 import pytest
 
-from emolib import DataError, answers, corpora
-from emolib.corpora import fetch, goemotions
+from emolib import DataError
+from emolib.data import corpora, parsing
+from emolib.data.corpora import download, goemotions
 from emolib.tasks import AEB_2, TASKS
 
 AMAZON = "vader/amazonReviewSnippets_GroundTruth.txt"
@@ -118,7 +119,7 @@ def test_sst5_classes_end_with_their_cut(corpus, score, value):
     path = corpus / "sst" / "sentiment_labels.txt"
     path.write_text(path.read_text().replace("113|0.06", f"113|{score}"))
     gold = corpora.read("SST5", "test", corpus)["gold"][0]
-    assert answers.read_gold("SST5", gold) == value
+    assert parsing.read_gold("SST5", gold) == value
 
 
 def test_tdt_target_is_put_back():
@@ -155,7 +156,7 @@ def test_download_that_fails_says_both_ways(no_folder, monkeypatch, task):
         DataError, match=r"EMOLIB_DATA.*let this machine reach"
     ) as error:
         corpora.read(task, "test")
-    assert fetch.ADDRESSES[TASKS[task].corpus][0] in str(error.value)
+    assert download.ADDRESSES[TASKS[task].corpus][0] in str(error.value)
 
 
 def test_corpus_without_an_address_says_so(no_folder):
@@ -189,7 +190,7 @@ SPLITS = [
 def test_real_files_have_the_known_counts_and_content(real_data, task, split):
     rows = corpora.read(task, split)  # checks the content hash, too
     assert len(rows) == TASKS[task].sizes[split]
-    assert all(answers.read_gold(task, gold) is not None for gold in rows["gold"])
+    assert all(parsing.read_gold(task, gold) is not None for gold in rows["gold"])
 
 
 def fold(texts):
@@ -199,7 +200,7 @@ def fold(texts):
 
 def pick(frame, task):
     rows = frame[frame["task"] == task]
-    return fold(rows["text"]), [answers.read_gold(task, gold) for gold in rows["gold"]]
+    return fold(rows["text"]), [parsing.read_gold(task, gold) for gold in rows["gold"]]
 
 
 @pytest.mark.parametrize(

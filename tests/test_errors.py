@@ -2,7 +2,9 @@ import pandas as pd
 import pytest
 from datasets import Dataset
 
-from emolib import DataError, aeb, errors
+from emolib import DataError
+from emolib.data import aeb
+from emolib.evaluation import item_errors
 
 BAD = "-3: very negative emotional state can be inferred"
 ROWS = [
@@ -25,7 +27,7 @@ def given():
 
 
 def test_error_is_a_share_of_the_scale(given):
-    table = errors.compare(*given)
+    table = item_errors.compare(*given)
     found = table["error"].tolist()
     assert found[:4] == pytest.approx([0.5, 0, 2 / 3, 1])
     assert pd.isna(found[4])  # unparsed
@@ -35,7 +37,7 @@ def test_error_is_a_share_of_the_scale(given):
 def test_comparison_keeps_the_responses_order(given):
     rows, responses = given
     turned = responses.iloc[::-1].head(4)
-    table = errors.compare(rows, turned)
+    table = item_errors.compare(rows, turned)
     assert table["response"].tolist() == turned["response"].tolist()
     assert table["gold"].tolist() == [(), ("joy", "love"), 0.25, -3]
     assert table["predicted"].tolist() == [(), ("fear", "joy"), None, 3]
@@ -44,20 +46,20 @@ def test_comparison_keeps_the_responses_order(given):
 def test_response_without_its_item_is_an_error(given):
     rows, responses = given
     with pytest.raises(DataError, match=r"1 responses to items .*'EI-reg', '1', 'joy'"):
-        errors.compare(rows.select(range(1, 7)), responses)
+        item_errors.compare(rows.select(range(1, 7)), responses)
 
 
 def test_two_responses_to_one_item_are_an_error(given):
     rows, responses = given
     with pytest.raises(DataError, match=r"two responses to one item: .*'E-c', '2'"):
-        errors.compare(rows, pd.concat([responses, responses.tail(1)]))
+        item_errors.compare(rows, pd.concat([responses, responses.tail(1)]))
 
 
 def test_worst_are_the_unparsed_and_the_farthest(given):
-    table = errors.compare(*given)
-    assert errors.find_worst(table, "EI-reg", 1)["response"].tolist() == ["0.4"]
-    assert errors.find_worst(table, "V-reg")["response"].tolist() == ["48: disgust"]
-    both = errors.find_worst(table, "E-c")
+    table = item_errors.compare(*given)
+    assert item_errors.find_worst(table, "EI-reg", 1)["response"].tolist() == ["0.4"]
+    assert item_errors.find_worst(table, "V-reg")["response"].tolist() == ["48: disgust"]
+    both = item_errors.find_worst(table, "E-c")
     assert both["response"].tolist() == ["joy, fear", "neutral or no emotion"]
 
 
@@ -72,7 +74,7 @@ def test_worst_are_the_unparsed_and_the_farthest(given):
     ],
 )
 def test_text_is_described(text, words, emoji, hashtags, negation):
-    found = errors.describe(pd.Series([text])).iloc[0].tolist()
+    found = item_errors.describe(pd.Series([text])).iloc[0].tolist()
     assert found == [words, emoji, hashtags, negation]
 
 
@@ -80,7 +82,7 @@ def test_predictions_are_taken_as_they_are(sample_aeb):
     from emolib import baselines
 
     found = baselines.lexicon("vader", sample_aeb)
-    table = errors.compare(sample_aeb, found)
+    table = item_errors.compare(sample_aeb, found)
     assert table["predicted"].tolist() == found["prediction"].tolist()
     assert table["error"].between(0, 1).all() and len(table) == len(found)
 
@@ -88,5 +90,5 @@ def test_predictions_are_taken_as_they_are(sample_aeb):
 def test_answers_to_a_unit_question_are_mapped_to_the_corpus():
     rows = aeb.build(["EmoBank-V"], data="sample")
     given = rows.select_columns(["task", "id", "emotion"]).to_pandas()
-    table = errors.compare(rows, given.assign(response="0.5"))
+    table = item_errors.compare(rows, given.assign(response="0.5"))
     assert set(table["predicted"]) == {3.0} and table["error"].max() < 0.5

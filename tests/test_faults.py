@@ -19,23 +19,17 @@ from datasets import Dataset
 from safetensors.torch import load_file
 from transformers import trainer
 
-from emolib import (
-    DataError,
-    attention,
-    bulk,
-    constrained,
-    finetune,
-    models,
-    predict,
-    runs,
-)
-from emolib import annotate as judging
-from emolib.trainer import CompletionTrainer
+from emolib import DataError, files, models, runs
+from emolib.annotation import annotate_file
+from emolib.inference import constrained, predict, tree_attention
+from emolib.training import finetune
+from emolib.annotation import annotate as judging
+from emolib.training.sft_trainer import CompletionTrainer
 
 # A child that is forked from a process with everything imported starts in no time; the
 # fork server itself has started no threads, as this process may have.
 CHILDREN = multiprocessing.get_context("forkserver")
-CHILDREN.set_forkserver_preload(["pytest", "emolib.bulk", "emolib.finetune"])
+CHILDREN.set_forkserver_preload(["pytest", "emolib.annotation.annotate_file", "emolib.training.finetune"])
 TUNING = {
     "quantization": None,
     "batch_size": 8,
@@ -47,7 +41,7 @@ TUNING = {
     "patience": 9,
     "progress": False,
 }
-QUIET = bulk.Settings(chunk=4, resume=True, progress=False)
+QUIET = annotate_file.Settings(chunk=4, resume=True, progress=False)
 NO_MEMORY = "[enforce fail at alloc_cpu.cpp:121] DefaultCPUAllocator: can't allocate"
 NO_MEMORY += " memory: you tried to allocate 8589934592 bytes."
 
@@ -69,7 +63,7 @@ def annotate(folder: Path, model: str, rows: dict) -> None:
     source = folder.parent / "texts.csv"
     for name in ("out.csv", "out.parquet"):
         options = {"tasks": ("V-reg", "E-c"), "files": QUIET}
-        bulk.annotate_file(source, folder / name, model=model, **options)
+        annotate_file.annotate_file(source, folder / name, model=model, **options)
 
 
 def tune(folder: Path, model: str, rows: dict) -> None:
@@ -376,7 +370,7 @@ def begun(place, tmp_path):
     options |= {"model": "vader", "files": QUIET}
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(judging.Annotator, "__call__", call)
-        bulk.annotate_file(**options)
+        annotate_file.annotate_file(**options)
     return options
 
 
@@ -409,16 +403,16 @@ def test_damaged_chunk_is_refused_until_it_is_removed(begun, damage):
     part = Path(f"{begun['target']}.run/parts/00000001.parquet")
     damage(part)
     with pytest.raises(DataError, match=f"{part}: .*: remove it and resume"):
-        bulk.annotate_file(**begun)
+        annotate_file.annotate_file(**begun)
     part.unlink()
-    found = pd.read_csv(bulk.annotate_file(**begun))
+    found = pd.read_csv(annotate_file.annotate_file(**begun))
     assert found["number"].tolist() == list(range(60)) and found["valence"].all()
 
 
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"files": bulk.Settings(chunk=5, resume=True)}, "chunk was 4, now 5"),
+        ({"files": annotate_file.Settings(chunk=5, resume=True)}, "chunk was 4, now 5"),
         ({"max_tokens": 9}, "max_tokens was 512, now 9"),
         ({"model": "textblob"}, "model was 'vader', now 'textblob'"),
         ({"text_column": "number"}, "text_column was 'text', now 'number'"),
@@ -431,7 +425,7 @@ def test_annotation_with_other_settings_is_refused(
     monkeypatch.chdir(tmp_path)
     Path("other.csv").write_text("text,number\nfine,1\n")
     with pytest.raises(DataError, match=f"made with other settings .*{reason}"):
-        bulk.annotate_file(**begun | change)
+        annotate_file.annotate_file(**begun | change)
 
 
 LINES = {"half": b'{"batch": 0, "ro', "list": b"[1]", "bytes": b"\xff\x00", "none": b""}
@@ -448,7 +442,7 @@ def test_damaged_line_of_responses_is_refused_by_number(line, file, given, tmp_p
     if "partial" in file:
         record = runs.read(run)
         del record["finished"]
-        runs.write_json(run / "run.json", record)
+        files.write_json(run / "run.json", record)
     (run / file).write_bytes(LINES[line] + b"\n" + whole)
     with pytest.raises(DataError, match=f"{run / file}:1: damaged .*remove the line"):
         constrain(tmp_path, *few)
@@ -503,13 +497,13 @@ def test_second_annotation_is_refused_and_leaves_the_first(
     target = tmp_path / "out.csv"
     source = place / "texts.csv" if given_by == "file" else "-"
     monkeypatch.setattr(sys, "stdin", (place / "texts.csv").open())
-    files = bulk.Settings(overwrite=how == "overwrite", resume=how == "resume")
+    files = annotate_file.Settings(overwrite=how == "overwrite", resume=how == "resume")
     with runs.locked(f"{target}.run") as folder:
         (folder / "parts").mkdir()
         (folder / "input").mkdir()
         (folder / "input" / "stdin").write_text("of the first")
         with pytest.raises(DataError, match="another process works in this run"):
-            bulk.annotate_file(source, target, model="vader", files=files)
+            annotate_file.annotate_file(source, target, model="vader", files=files)
         assert (folder / "input" / "stdin").read_text() == "of the first"
         assert (folder / "parts").is_dir()
 
@@ -529,7 +523,7 @@ def limit(request, monkeypatch):
             return original(*given, **more)
 
         monkeypatch.setattr(owner, name, work)
-        monkeypatch.setattr(attention, "fits", lambda *_: True)  # it tries a prompt
+        monkeypatch.setattr(tree_attention, "fits", lambda *_: True)  # it tries a prompt
 
     return call
 
@@ -559,7 +553,7 @@ def test_annotation_is_the_same_with_less_memory(limit, given, place, capsys):
     texts = pd.read_csv(place / "texts.csv")["text"].head(12)
     annotator = judging.Annotator(given[0], progress=False)
     expected = annotator(texts)
-    limit(attention, "encode", count_ends, 3)
+    limit(tree_attention, "encode", count_ends, 3)
     found = judging.annotate(texts, given[0], progress=False)
     assert "Out of memory with" in capsys.readouterr().out
     pd.testing.assert_frame_equal(found, expected, rtol=0, atol=1e-3)
@@ -567,7 +561,7 @@ def test_annotation_is_the_same_with_less_memory(limit, given, place, capsys):
 
 @pytest.mark.parametrize("name", ["constrain", "generate"])
 def test_prompt_that_does_not_fit_alone_is_an_error(name, limit, given, tmp_path):
-    limit(attention, "encode", count_ends, 0)
+    limit(tree_attention, "encode", count_ends, 0)
     limit(predict, "_generate", count_prompts, 0)
     few = given[0], {"items": given[1]["items"][:3]}
     with pytest.raises((MemoryError, RuntimeError), match=r"memory|^$"):
@@ -584,8 +578,8 @@ def test_other_errors_are_not_taken_for_memory(
     shutil.copy(place / "texts.csv", tmp_path)
     (tmp_path / "work").mkdir()
     monkeypatch.setattr(predict, "_generate", fail)
-    monkeypatch.setattr(attention, "encode", fail)
-    monkeypatch.setattr(attention, "fits", lambda *_: True)  # it tries a prompt
+    monkeypatch.setattr(tree_attention, "encode", fail)
+    monkeypatch.setattr(tree_attention, "fits", lambda *_: True)  # it tries a prompt
     monkeypatch.setattr(CompletionTrainer, "training_step", fail)
     with pytest.raises(RuntimeError, match="mat1"):
         WORKS[name](tmp_path / "work", *given)

@@ -10,22 +10,15 @@ from huggingface_hub import ModelCard
 from safetensors.torch import load_file, save_file
 from trl import SFTTrainer
 
-from emolib import (
-    DataError,
-    aaid,
-    attention,
-    batches,
-    encoding,
-    finetune,
-    models,
-    predict,
-    recipe,
-    runs,
-)
-from emolib.batches import Sampler
-from emolib.names import BUNDLED
+from emolib import DataError, files, models, runs
+from emolib.data import aaid
+from emolib.inference import predict, tree_attention
+from emolib.models import tokens
+from emolib.training import finetune, recipe, shared_batches
+from emolib.training.shared_batches import Sampler
+from emolib.models.locate import BUNDLED
 from emolib.tasks import AAID
-from emolib.trainer import CompletionTrainer
+from emolib.training.sft_trainer import CompletionTrainer
 
 FAST = {
     "batch_size": 8,
@@ -98,7 +91,7 @@ def test_log_has_every_step_and_evaluation(tuned):
 def test_run_says_what_it_was_made_of(tuned, rows, tiny_model):
     found = runs.read(tuned)
     settings = found["settings"]
-    assert settings["train"] == {"rows": 40, "sha256": runs.hash_rows(rows[0])}
+    assert settings["train"] == {"rows": 40, "sha256": files.hash_rows(rows[0])}
     assert settings["prompt_form"] == "paper" and settings["quantization"] == "nf4"
     assert settings["seed"] == 0 and settings["lora_dropout"] == 0.05
     assert found["weights"] == models.hash_weights(tiny_model)
@@ -321,7 +314,7 @@ def test_shared_batch_has_the_loss_and_gradients_of_the_plain_one(
         if "lora_B" in name:  # zero at first, which would leave lora_A no gradient
             torch.nn.init.normal_(weight, std=0.1)
     examples = [trainer.train_dataset[number] for number in range(12)]
-    shared = batches.Collator()(examples)
+    shared = shared_batches.Collator()(examples)
     assert shared["forest"].ids.shape[1] < sum(len(e["input_ids"]) for e in examples)
     plain = trainer.data_collator(examples)
     one = differentiate(trainer, shared, type(trainer).compute_loss)
@@ -359,7 +352,7 @@ def test_training_shares_unless_told_otherwise(rows, tiny_model, tmp_path):
 def test_model_that_cannot_share_trains_on_padded_batches(
     rows, tiny_model, tmp_path, monkeypatch, capsys
 ):
-    monkeypatch.setattr(attention, "fits", lambda *_: False)
+    monkeypatch.setattr(tree_attention, "fits", lambda *_: False)
     trainer = make_trainer(rows, tiny_model, tmp_path)
     assert "input_ids" in next(iter(trainer.get_train_dataloader()))
     assert "training on padded batches" in capsys.readouterr().out
@@ -454,11 +447,11 @@ def test_no_row_that_is_short_enough_is_an_error(rows, tiny_model, tmp_path):
 def test_row_whose_prompt_merges_with_its_answer_is_refused(byte_tokenizer):
     rows = Dataset.from_list([{"prompt": "can be infer", "completion": "red"}])
     with pytest.raises(DataError, match=r"row 0: .* merges .* 'red': take another"):
-        encoding.keep_short(rows, byte_tokenizer, 100)
+        tokens.keep_short(rows, byte_tokenizer, 100)
 
 
 def test_rows_are_tokenized_as_the_trainer_would(rows, smollm2_tokenizer):
-    found, cut = encoding.keep_short(rows[0], smollm2_tokenizer, 400)
+    found, cut = tokens.keep_short(rows[0], smollm2_tokenizer, 400)
     assert cut == 0 and found["prompt"] == rows[0]["prompt"]
     for row in found:
         own = [label for label in row["labels"] if label != -100]
@@ -470,13 +463,13 @@ def test_rows_are_tokenized_as_the_trainer_would(rows, smollm2_tokenizer):
 
 
 def test_rows_are_tokenized_once(rows, byte_tokenizer, tmp_path, monkeypatch):
-    monkeypatch.setattr(encoding.pooch, "os_cache", lambda name: tmp_path / name)
-    first, _ = encoding.keep_short(rows[0], byte_tokenizer, 150)
-    monkeypatch.setattr(encoding, "_encode", None)  # would fail if it were called
-    again, cut = encoding.keep_short(rows[0], byte_tokenizer, 150)
+    monkeypatch.setattr(tokens.pooch, "os_cache", lambda name: tmp_path / name)
+    first, _ = tokens.keep_short(rows[0], byte_tokenizer, 150)
+    monkeypatch.setattr(tokens, "_encode", None)  # would fail if it were called
+    again, cut = tokens.keep_short(rows[0], byte_tokenizer, 150)
     assert again.to_list() == first.to_list() and len(again) + cut == 40
     with pytest.raises(TypeError):
-        encoding.keep_short(rows[0], byte_tokenizer, 151)
+        tokens.keep_short(rows[0], byte_tokenizer, 151)
 
 
 @pytest.mark.parametrize("form", ["plain", "chat"])

@@ -3,8 +3,8 @@ import pytest
 import torch
 from conftest import ARCHITECTURES
 
-from emolib import attention, forest
-from emolib.forest import Item
+from emolib.inference import prefix_tree, tree_attention
+from emolib.inference.prefix_tree import Item
 from emolib.tasks import EMOTIONS
 
 CHAIN = Item([5, 6, 7], [8, 9], [-1, 0])
@@ -33,10 +33,10 @@ def follow(item: Item, branch: int) -> list[int]:
 
 
 def test_every_token_gets_what_it_gets_alone(model, questions):
-    row = forest.lay(questions)
-    body, _ = attention.take_body(model)
+    row = prefix_tree.lay(questions)
+    body, _ = tree_attention.take_body(model)
     with torch.no_grad():
-        found = attention.encode(model, row)
+        found = tree_attention.encode(model, row)
         for item, end, places in zip(questions, row.ends, row.branches, strict=True):
             for branch, place in [(-1, end), *enumerate(places)]:
                 ids = torch.tensor([follow(item, branch)])
@@ -45,16 +45,16 @@ def test_every_token_gets_what_it_gets_alone(model, questions):
 
 
 def test_what_stands_once_is_computed_once(questions):
-    row = forest.lay(questions)
+    row = prefix_tree.lay(questions)
     plain = sum(len(item.ids) + len(item.branches) for item in questions)
-    assert row.ids.shape[1] == forest.count(questions) < 0.9 * plain
+    assert row.ids.shape[1] == prefix_tree.count(questions) < 0.9 * plain
 
 
 def test_shared_text_below_a_shared_instruction():
     task, text, other = range(10, 30), range(30, 50), range(60, 80)
     items = [Item([*task, *text, end, end]) for end in (1, 2, 3)]
     items += [Item([*task, *other, 4]), Item([*task, *other, 4])]
-    assert forest.count(items) == 20 + 20 + 3 * 2 + 20 + 2 * 1
+    assert prefix_tree.count(items) == 20 + 20 + 3 * 2 + 20 + 2 * 1
 
 
 def test_questions_about_one_text_share_it(sample_aeb, byte_tokenizer):
@@ -63,7 +63,7 @@ def test_questions_about_one_text_share_it(sample_aeb, byte_tokenizer):
     ids = byte_tokenizer(asked).input_ids
     text = len(byte_tokenizer(row["text"]).input_ids) - 1
     alone = sum(map(len, ids))
-    assert forest.count([Item(each) for each in ids]) < alone - 3 * text
+    assert prefix_tree.count([Item(each) for each in ids]) < alone - 3 * text
 
 
 def test_rows_hold_each_item_once_within_their_budget():
@@ -73,22 +73,22 @@ def test_rows_hold_each_item_once_within_their_budget():
     for _ in range(200):
         tail = draw.integers(0, 50, draw.integers(1, 40)).tolist()
         items.append(Item([*starts[draw.integers(4)], *tail], [1, 2], [-1, 0]))
-    rows = forest.plan(items, 150)
+    rows = prefix_tree.plan(items, 150)
     assert sorted(number for row in rows for number in row) == list(range(200))
-    counts = [forest.count([items[n] for n in row]) for row in rows]
+    counts = [prefix_tree.count([items[n] for n in row]) for row in rows]
     assert max(counts) <= 150 and np.mean(counts) > 100
-    assert [len(row) for row in forest.plan(items, 1)] == [1] * 200
+    assert [len(row) for row in prefix_tree.plan(items, 1)] == [1] * 200
 
 
 def test_a_row_of_one_item_is_the_sequence():
-    row = forest.lay([CHAIN])
+    row = prefix_tree.lay([CHAIN])
     assert row.ids.tolist() == [[5, 6, 7, 8, 9]]
     assert row.positions.tolist() == [[0, 1, 2, 3, 4]]
     assert row.ends == [2] and row.branches == [[3, 4]]
 
 
 def test_models_that_can_share_are_recognized(model, byte_tokenizer):
-    assert attention.fits(model, byte_tokenizer)
+    assert tree_attention.fits(model, byte_tokenizer)
 
 
 @pytest.mark.parametrize(
@@ -103,13 +103,13 @@ def test_models_that_cannot_share_are_recognized(
     make_tiny, byte_tokenizer, architecture, changes
 ):
     model = make_tiny(architecture, **changes)
-    assert not attention.fits(model, byte_tokenizer)
+    assert not tree_attention.fits(model, byte_tokenizer)
     assert model.config._attn_implementation != "emolib_forest"
 
 
 def test_window_wider_than_the_texts_does_no_harm(make_tiny, byte_tokenizer):
-    assert attention.fits(make_tiny("mistral", sliding_window=4096), byte_tokenizer)
+    assert tree_attention.fits(make_tiny("mistral", sliding_window=4096), byte_tokenizer)
 
 
 def test_scaled_logits_are_noticed(make_tiny, byte_tokenizer):
-    assert not attention.fits(make_tiny("granite", logits_scaling=8.0), byte_tokenizer)
+    assert not tree_attention.fits(make_tiny("granite", logits_scaling=8.0), byte_tokenizer)

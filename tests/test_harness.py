@@ -5,7 +5,10 @@ import json
 
 import pytest
 
-from emolib import DataError, aeb, answers, errors, harness, harness_scoring, metrics
+from emolib import DataError
+from emolib.data import aeb, parsing
+from emolib.evaluation import item_errors, metrics
+from emolib.publishing import lm_eval_export, lm_eval_scoring
 
 TASKS = ["EI-reg", "TDT", "GoEmotions"]  # a score, a class, labels
 
@@ -17,7 +20,7 @@ def rows(sample_aeb):
 
 
 def test_export_names_a_task_each(rows, tmp_path):
-    names = harness.export(rows, tmp_path / "aeb")
+    names = lm_eval_export.export(rows, tmp_path / "aeb")
     assert names == ["aeb_EI-reg", "aeb_TDT", "aeb_GoEmotions"]
     lines = (tmp_path / "aeb" / "TDT.jsonl").read_text().splitlines()
     written = [json.loads(line) for line in lines]
@@ -28,12 +31,12 @@ def test_export_names_a_task_each(rows, tmp_path):
 
 def test_export_into_a_folder_that_exists_is_an_error(rows, tmp_path):
     with pytest.raises(DataError, match="exists already"):
-        harness.export(rows, tmp_path)
+        lm_eval_export.export(rows, tmp_path)
 
 
 def test_export_of_nothing_is_an_error(rows, tmp_path):
     with pytest.raises(DataError, match="no rows"):
-        harness.export(rows.select([]), tmp_path / "aeb")
+        lm_eval_export.export(rows.select([]), tmp_path / "aeb")
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +50,7 @@ def found(rows, tmp_path_factory):
     from emolib import models
 
     folder = tmp_path_factory.mktemp("harness") / "aeb"
-    names = harness.export(rows, folder)
+    names = lm_eval_export.export(rows, folder)
     return lm_eval.simple_evaluate(
         model="hf",
         model_args={"pretrained": models.resolve("smollm2-135m"), "dtype": "float32"},
@@ -61,12 +64,13 @@ def found(rows, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def ours(rows, tmp_path_factory):
-    from emolib import models, predict
+    from emolib import models
+    from emolib.inference import predict
 
     model, tokenizer = models.load("smollm2-135m", dtype="float32")
     run = tmp_path_factory.mktemp("ours") / "run"
     asking = {"method": "generate", "progress": False}  # as the harness does
-    return errors.compare(rows, predict.predict(rows, model, tokenizer, run, **asking))
+    return item_errors.compare(rows, predict.predict(rows, model, tokenizer, run, **asking))
 
 
 @pytest.mark.slow
@@ -88,5 +92,5 @@ def test_scoring_reads_the_range_that_was_asked(sample_aeb):
     perfect = [
         row | {"response": f"{(float(row['gold']) + 4) / 8:.3f}"} for row in items
     ]
-    assert harness_scoring.pearson(perfect) == pytest.approx(1, abs=1e-4)
-    assert answers.parse("V-A", perfect[0]["response"], (0, 1)) == 2.904
+    assert lm_eval_scoring.pearson(perfect) == pytest.approx(1, abs=1e-4)
+    assert parsing.parse("V-A", perfect[0]["response"], (0, 1)) == 2.904

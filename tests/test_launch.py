@@ -11,18 +11,12 @@ import yaml
 from conftest import ROOT
 from safetensors.torch import load_file
 
-from emolib import (
-    DataError,
-    aaid,
-    aeb,
-    copies,
-    finetune,
-    launch,
-    models,
-    predict,
-    runs,
-)
-from emolib.batches import Sampler
+from emolib import DataError, files, models, runs
+from emolib.data import aaid, aeb
+from emolib.inference import predict
+from emolib.publishing import gguf
+from emolib.training import finetune, launch
+from emolib.training.shared_batches import Sampler
 
 RUN = {
     "data": "sample",
@@ -109,9 +103,9 @@ def test_passes_and_more_settings_reach_the_run(write_run, sample_aaid):
     run = launch.train(write_run("mixed", **given))
     settings, log = runs.read(run)["settings"], finetune.read_log(run)
     taken = aaid.take(sample_aaid["train"], given["passes"]).select(range(32))
-    assert settings["train"] == {"rows": 32, "sha256": runs.hash_rows(taken)}
+    assert settings["train"] == {"rows": 32, "sha256": files.hash_rows(taken)}
     checked = aaid.spread(sample_aaid["validation"], 10, even=True)
-    assert settings["validation"]["sha256"] == runs.hash_rows(checked)
+    assert settings["validation"]["sha256"] == files.hash_rows(checked)
     assert checked["task"] != sample_aaid["validation"]["task"][:10]
     assert log["eval_score"].notna().any() and "best_eval_score" in runs.read(run)
     wanted = {"max_steps": 1, "lora_dropout": 0.1, "lora_targets": "q_proj"}
@@ -175,7 +169,7 @@ def test_tuned_model_is_a_base_like_any_other(whole, rows, tmp_path):
     items = aeb.build(["V-reg"], data="sample").select(range(4))
     found = predict.predict(items, model, tokenizer, tmp_path / "p", progress=False)
     assert found["mean"].notna().all()
-    folder = copies.merge(above, tmp_path / "merged", "float32")
+    folder = gguf.merge(above, tmp_path / "merged", "float32")
     alone = predict.predict(items, *models.load(folder), tmp_path / "m", progress=False)
     assert np.allclose(found["mean"], alone["mean"], atol=1e-4)
 

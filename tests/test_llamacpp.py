@@ -10,10 +10,14 @@ import numpy as np
 import pytest
 import torch
 
-from emolib import DataError, aeb, copies, llamacpp, models, predict
-from emolib.annotate import Annotator
+from emolib import DataError, models
+from emolib.data import aeb
+from emolib.inference import predict
+from emolib.models import llamacpp
+from emolib.publishing import gguf
+from emolib.annotation.annotate import Annotator
 
-SCRIPT = Path(sys.prefix) / "llama.cpp" / copies.SCRIPT
+SCRIPT = Path(sys.prefix) / "llama.cpp" / gguf.SCRIPT
 READY = SCRIPT.is_file() and importlib.util.find_spec("llama_cpp")
 
 
@@ -25,14 +29,14 @@ def test_missing_package_says_what_to_install(monkeypatch, tmp_path):
 
 def test_missing_converter_says_where_it_comes_from(tiny_model, tmp_path):
     with pytest.raises(DataError, match="make llamacpp"):
-        copies.convert(tiny_model, tmp_path / "x.gguf", converter=tmp_path)
+        gguf.convert(tiny_model, tmp_path / "x.gguf", converter=tmp_path)
 
 
 def test_unknown_kind_and_folder_are_errors(tiny_model, tmp_path):
     with pytest.raises(DataError, match="kind 'q9': expected one of f32"):
-        copies.convert(tiny_model, tmp_path / "x.gguf", "q9")
+        gguf.convert(tiny_model, tmp_path / "x.gguf", "q9")
     with pytest.raises(DataError, match="no model folder"):
-        copies.convert(tmp_path, tmp_path / "x.gguf")
+        gguf.convert(tmp_path, tmp_path / "x.gguf")
 
 
 @pytest.mark.parametrize(
@@ -70,7 +74,7 @@ def pair(request, built, make_tiny, smollm2_tokenizer, tmp_path_factory):
     make_tiny(request.param, smollm2_tokenizer).save_pretrained(folder)
     smollm2_tokenizer.save_pretrained(folder)
     name = {"llama": "Emollama-chat-7b", "bloom": "Emobloom-7b"}[request.param]
-    file = copies.convert(folder, folder.parent / f"{name}.F32.gguf", "f32")
+    file = gguf.convert(folder, folder.parent / f"{name}.F32.gguf", "f32")
     return folder, file
 
 
@@ -163,7 +167,7 @@ def t5_file(built, make_tiny, texts, tmp_path_factory):
     tokenizer = T5Tokenizer.from_pretrained(folder, extra_ids=0)
     make_tiny("t5", tokenizer).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    return copies.convert(folder, folder.parent / "Emot5-large.F32.gguf", "f32")
+    return gguf.convert(folder, folder.parent / "Emot5-large.F32.gguf", "f32")
 
 
 def test_gguf_of_the_first_t5_is_refused_by_both(t5_file):
@@ -188,13 +192,13 @@ def test_real_quantized_file_answers_alike_in_both(built, asked, tmp_path):
 
 @pytest.mark.slow
 def test_adapter_becomes_smaller_files_that_answer_alike(built, asked, tmp_path):
-    folder = copies.merge("emo-smollm2-135m", tmp_path / "merged")
+    folder = gguf.merge("emo-smollm2-135m", tmp_path / "merged")
     apart = models.load("emo-smollm2-135m")
     rows = asked.filter(lambda row: row["task"] in ("EI-reg", "V-oc"))
     before = ask(rows, *apart, tmp_path / "apart")
     sizes = []
     for kind, most in (("f16", 0.01), ("q8_0", 0.1), ("q4_k_m", 0.3)):
-        file = copies.convert(folder, tmp_path / f"{kind}.gguf", kind)
+        file = gguf.convert(folder, tmp_path / f"{kind}.gguf", kind)
         sizes.append(file.stat().st_size)
         loaded = models.load(file, backend="llama.cpp")
         after = ask(rows, *loaded, tmp_path / kind)
@@ -209,7 +213,7 @@ def test_model_without_gguf_form_is_refused_with_the_reason(
     make_tiny("opt", smollm2_tokenizer).save_pretrained(tmp_path / "opt")
     smollm2_tokenizer.save_pretrained(tmp_path / "opt")
     with pytest.raises(DataError, match="OPTForCausalLM"):
-        copies.convert(tmp_path / "opt", tmp_path / "x.gguf")
+        gguf.convert(tmp_path / "opt", tmp_path / "x.gguf")
     assert not list(tmp_path.glob("*.gguf"))
 
 
@@ -232,7 +236,7 @@ def test_sampling_is_left_to_transformers(pair, asked, tmp_path):
 def test_merged_folder_is_not_overwritten(tmp_path):
     (tmp_path / "there").mkdir()
     with pytest.raises(DataError, match="there already"):
-        copies.merge("emo-smollm2-135m", tmp_path / "there")
+        gguf.merge("emo-smollm2-135m", tmp_path / "there")
     shutil.rmtree(tmp_path / "there")
     with pytest.raises(DataError, match="dtype 'int4'"):
-        copies.merge("emo-smollm2-135m", tmp_path / "there", "int4")
+        gguf.merge("emo-smollm2-135m", tmp_path / "there", "int4")

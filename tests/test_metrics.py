@@ -6,7 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from emolib import DataError, answers, metrics
+from emolib import DataError
+from emolib.data import parsing
+from emolib.evaluation import metrics
 from emolib.tasks import TASKS, describe_class
 
 HALF = [0.0, 0.5, 1.0]
@@ -266,7 +268,7 @@ def scored(real_data, real_aeb):
 
 
 def _score(task: str, items: pd.DataFrame) -> dict:
-    predicted = [answers.parse(task, response) for response in items["response"]]
+    predicted = [parsing.parse(task, response) for response in items["response"]]
     groups = items["emotion"] if TASKS[task].emotions else None
     return metrics.score(task, items["gold"], predicted, groups)
 
@@ -364,7 +366,7 @@ def test_pearson_does_not_hang_on_the_range_asked(task):
     low, high = TASKS[task].range
     unit = [0.1, 0.7, 0.4, 0.9]
     gold = [str(low + share * (high - low)) for share in (0.2, 0.5, 0.6, 0.8)]
-    mapped = [answers.parse(task, str(x), (0, 1)) for x in unit]
+    mapped = [parsing.parse(task, str(x), (0, 1)) for x in unit]
     r = np.corrcoef([float(g) for g in gold], unit)[0, 1]
     assert metrics.score(task, gold, mapped)["pearson"] == pytest.approx(r)
 

@@ -7,7 +7,8 @@ import pooch
 import pytest
 import torch
 
-from emolib import DataError, models, names
+from emolib import DataError, models
+from emolib.models import locate
 
 PROMPT = "Human: \nTask: How sad? Tweet: rain again. Assistant:\n"
 
@@ -177,7 +178,7 @@ def test_alias_is_a_converted_folder(smollm2_tokenizer):
 
 
 def test_alias_is_the_hub_id_without_the_package(monkeypatch):
-    monkeypatch.setattr(names.importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setattr(locate.importlib.util, "find_spec", lambda _: None)
     found = models.resolve("smollm2-135m")
     assert found == "HuggingFaceTB/SmolLM2-135M-Instruct"
 

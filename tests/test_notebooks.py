@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from emolib import DataError, aaid, execute, finetune, validation
+from emolib import DataError, notebooks
+from emolib.data import aaid
+from emolib.training import best_step, finetune
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -55,7 +57,7 @@ def test_notebook_has_one_parameters_cell_with_typed_literals(path):
     assert len(tagged) == 1
     lines = get_source(tagged[0]).splitlines()
     assert all(": " in line and " = " in line and "  # " in line for line in lines)
-    known = execute.read_parameters(path)
+    known = notebooks.read_parameters(path)
     assert len(known) == len(lines)
     assert all(isinstance(v, str | int | float | bool) for _, v in known.values())
 
@@ -94,7 +96,7 @@ def test_notebook_is_committed_with_clean_outputs(path):
 
 @each_notebook
 def test_defaults_are_the_small_run(path):
-    known = execute.read_parameters(path)
+    known = notebooks.read_parameters(path)
     sample = yaml.safe_load((ROOT / "notebooks/runs/sample.yaml").read_text())
     same = {name: known[name][1] for name in sample if name in known}
     assert same == {name: sample[name] for name in same}
@@ -102,24 +104,24 @@ def test_defaults_are_the_small_run(path):
 
 @each_run
 def test_run_file_keys_and_types_exist(path):
-    known = execute._read_all(NOTEBOOKS)
-    execute._validate(yaml.safe_load(path.read_text()), known, str(path))
+    known = notebooks._read_all(NOTEBOOKS)
+    notebooks._validate(yaml.safe_load(path.read_text()), known, str(path))
 
 
 @each_run
 def test_run_file_names_settings_and_passes_that_exist(path):
     given = yaml.safe_load(path.read_text())
-    known = execute.read_parameters(NOTEBOOKS[2])
+    known = notebooks.read_parameters(NOTEBOOKS[2])
     more = finetune.read_more(given.get("more", known["more"][1]))
     assert not more.keys() & known.keys()  # finetune would be given them twice
-    assert finetune.Settings(**more).choose_by in validation.CHOICES
+    assert finetune.Settings(**more).choose_by in best_step.CHOICES
     aaid.read_passes(given.get("passes", ""))
 
 
 def test_parameters_shared_by_notebooks_have_one_type():
     kinds: dict[str, set] = {}
     for path in NOTEBOOKS:
-        for name, (kind, _) in execute.read_parameters(path).items():
+        for name, (kind, _) in notebooks.read_parameters(path).items():
             kinds.setdefault(name, set()).add(kind)
     assert {name: found for name, found in kinds.items() if len(found) > 1} == {}
 
@@ -138,12 +140,12 @@ def test_parameters_shared_by_notebooks_have_one_type():
 def test_run_stops_before_it_starts(tmp_path, line, message):
     (tmp_path / "bad.yaml").write_text(line + "\n")
     with pytest.raises(DataError, match=message):
-        execute.run(tmp_path / "bad.yaml")
+        notebooks.run(tmp_path / "bad.yaml")
 
 
 def test_run_names_the_run_files_there_are():
     with pytest.raises(DataError, match="semeval_cpu"):
-        execute.run(ROOT / "notebooks" / "runs" / "nothing.yaml")
+        notebooks.run(ROOT / "notebooks" / "runs" / "nothing.yaml")
 
 
 @pytest.mark.parametrize(
@@ -155,12 +157,12 @@ def test_notebook_stops_on_what_papermill_injects(line, message):
         "In": ["", f"# Parameters\n{line}\n"],
     }
     with pytest.raises(DataError, match=message):
-        execute.check(namespace)
+        notebooks.check(namespace)
 
 
 def test_notebook_lets_parameters_of_its_neighbours_through():
     source = "# Parameters\nseed = 1\nlora_rank = 8\n"
-    execute.check({"__annotations__": {"seed": int}, "In": ["", source]})
+    notebooks.check({"__annotations__": {"seed": int}, "In": ["", source]})
 
 
 @pytest.mark.slow

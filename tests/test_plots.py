@@ -3,7 +3,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from emolib import aeb, errors, metrics, plots
+from emolib.data import aeb
+from emolib.evaluation import item_errors, metrics
+from emolib.report import plots
 from emolib.tasks import TASKS
 
 
@@ -20,7 +22,7 @@ def answer(row: dict, generator) -> str:
 def table():
     rows, generator = aeb.build(data="sample"), np.random.default_rng(0)
     responses = rows.to_pandas()[["id", "task", "emotion"]]
-    return errors.compare(
+    return item_errors.compare(
         rows, responses.assign(response=[answer(row, generator) for row in rows])
     )
 

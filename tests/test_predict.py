@@ -3,7 +3,9 @@ import json
 import pytest
 import torch
 
-from emolib import DataError, aeb, models, predict
+from emolib import DataError, models
+from emolib.data import aeb
+from emolib.inference import predict
 from emolib.tasks import AAID
 
 FAST = {

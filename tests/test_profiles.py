@@ -3,7 +3,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from emolib import DataError, annotate, corpora, profiles
+from emolib import DataError
+from emolib.annotation import annotate
+from emolib.data import corpora
+from emolib.report import text_plots
 from emolib.tasks import EMOTIONS
 
 
@@ -29,24 +32,24 @@ def frame():
 
 
 def test_summary_has_words_for_the_emotions(frame):
-    found = profiles.summarize(frame)
+    found = text_plots.summarize(frame)
     assert list(found) == ["text", *EMOTIONS, "valence", "emotions"]
     assert found["emotions"].tolist() == ["joy, love", "", "", ""]
 
 
 def test_summary_has_only_what_was_judged(frame):
-    found = profiles.summarize(frame[["text", "valence", "reason"]])
+    found = text_plots.summarize(frame[["text", "valence", "reason"]])
     assert list(found) == ["text", "valence"]
-    assert "0.90" in profiles.color(frame[["text", "valence"]]).to_html()
+    assert "0.90" in text_plots.color(frame[["text", "valence"]]).to_html()
 
 
 def test_colors_follow_the_values(frame):
-    html = profiles.color(frame).to_html()
+    html = text_plots.color(frame).to_html()
     assert html.count("background-color") >= 5 and "joy, love" in html
 
 
 def test_profile_draws_every_text_and_emotion(frame):
-    axes = profiles.draw_profile(frame)
+    axes = text_plots.draw_profile(frame)
     lines = {line.get_label(): line.get_xdata() for line in axes.lines}
     assert set(lines) == set(EMOTIONS)
     assert np.allclose(lines["joy"], [0.9, 0.2, np.nan, 0.6], equal_nan=True)
@@ -58,11 +61,11 @@ def test_profile_draws_every_text_and_emotion(frame):
 
 def test_profile_needs_intensities_and_valence(frame):
     with pytest.raises(DataError, match="needs the tasks EI-reg and V-reg"):
-        profiles.draw_profile(frame[["text", "valence"]])
+        text_plots.draw_profile(frame[["text", "valence"]])
 
 
 def test_timeline_is_in_the_order_of_time(frame):
-    axes = profiles.draw_timeline(
+    axes = text_plots.draw_timeline(
         frame, ["2025-01-09", "2025-01-01", "2025-01-02", "2025-01-05"], marks=1
     )
     (mean,) = axes.lines
@@ -73,7 +76,7 @@ def test_timeline_is_in_the_order_of_time(frame):
 
 def test_timeline_takes_texts_of_one_day_and_none(frame):
     dates = ["2025-01-02", "2025-01-02", "2025-01-03", None]
-    axes = profiles.draw_timeline(frame, dates, marks=1)
+    axes = text_plots.draw_timeline(frame, dates, marks=1)
     assert [text.get_text() for text in axes.texts] == ["02 Jan", "02 Jan"]
     assert axes.get_title() == "2 texts"
 

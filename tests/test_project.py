@@ -90,14 +90,14 @@ def test_readme_tree_names_every_module_and_notebook():
 
 @pytest.mark.parametrize("run", ["semeval_cpu", "aeb_cpu"])
 def test_readme_result_is_the_committed_one(run):
-    from emolib import metrics
+    from emolib.evaluation import metrics
 
     scores = pd.read_csv(ROOT / "figures" / "data" / f"{run}_scores.csv")
     assert metrics.format_markdown(scores) in (ROOT / "README.md").read_text()
 
 
 def test_no_text_of_the_real_corpora_stands_in_the_project(real_data):
-    from emolib import corpora
+    from emolib.data import corpora
 
     texts = set(corpora.read("E-c", "test")["text"].str.lower())
     kept = [

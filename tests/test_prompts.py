@@ -2,7 +2,8 @@ import re
 
 import pytest
 
-from emolib import DataError, aaid, prompts
+from emolib import DataError
+from emolib.data import aaid, prompts
 
 TOKENIZERS = ["byte_tokenizer", "unigram_tokenizer", "smollm2_tokenizer"]
 ROW = {

@@ -8,7 +8,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from emolib import DataError, aeb, answers, chunks, corpora, prompts, sheets
+from emolib import DataError
+from emolib.annotation import read_files, write_files
+from emolib.data import aeb, corpora, parsing, prompts
 from emolib.tasks import TASKS
 
 BASE = {
@@ -104,7 +106,7 @@ def test_damaged_corpus_is_read_or_refused(damaged, task, name):
     def check(cuts):
         rows = read_or_refuse(corpora.read, task, split, damaged(name, cuts))
         if rows is not None:
-            golds = [answers.read_gold(task, gold) for gold in rows["gold"]]
+            golds = [parsing.read_gold(task, gold) for gold in rows["gold"]]
             assert len(golds) == len(rows) > 0 and rows["text"].str.strip().all()
 
     assert len(corpora.read(task, split, damaged(name, []))) > 0
@@ -156,7 +158,7 @@ def test_any_response_is_a_value_of_the_task_or_none(task):
     @many
     @given(says_something(task), st.none() | bounds)
     def check(response, asked):
-        value = answers.parse(task, response, asked)
+        value = parsing.parse(task, response, asked)
         assert value is None or is_value(task, value)
 
     check()
@@ -167,7 +169,7 @@ def test_what_is_read_as_gold_is_a_value(task):
     @few
     @given(says_something(task) | st.floats() | st.lists(anything, max_size=3))
     def check(gold):
-        value = read_or_refuse(answers.read_gold, task, gold)
+        value = read_or_refuse(parsing.read_gold, task, gold)
         assert value is None or is_value(task, value)
 
     check()
@@ -192,9 +194,9 @@ def test_what_is_to_be_answered_is_read_back(task):
     @few
     @given(draw_gold(task), st.sampled_from([None, (0.0, 1.0), (-4.0, 4.0)]))
     def check(pair, asked):
-        found = answers.parse(task, prompts.complete(row, pair[0], asked), asked)
+        found = parsing.parse(task, prompts.complete(row, pair[0], asked), asked)
         if row.kind != "score":
-            assert found == pair[1] == answers.read_gold(task, pair[0])
+            assert found == pair[1] == parsing.read_gold(task, pair[0])
             return
         asks = asked or row.range
         step = 0.001 * np.ptp(row.range) / np.ptp(asks)  # three decimals are written
@@ -254,12 +256,12 @@ def test_any_texts_come_back_in_any_chunks(tmp_path, format):
     def check(table, written, size):
         starts = range(0, max(1, len(table)), written)
         frames = (table.iloc[start : start + written] for start in starts)
-        sheets.write(frames, path, format)
-        source = read_or_refuse(chunks.inspect, path)
+        write_files.write(frames, path, format)
+        source = read_or_refuse(read_files.inspect, path)
         if format == "jsonl" and table.empty:
             assert source is None  # no line, no columns
         else:
-            found = pd.concat(chunks.read(source, size), ignore_index=True)
+            found = pd.concat(read_files.read(source, size), ignore_index=True)
             assert found.to_dict("split") == table.to_dict("split")
 
     check()
@@ -284,9 +286,9 @@ def test_any_json_values_can_be_written_in_every_format(tmp_path, format):
     def check(rows, size):
         lines = "".join(json.dumps(row) + "\n" for row in [{"text": ""}, *rows])
         (tmp_path / "in.jsonl").write_text(lines)
-        source = chunks.inspect(tmp_path / "in.jsonl")
-        sheets.write(chunks.read(source, size), out, format)
-        assert chunks.inspect(out, format=format).rows == len(rows) + 1
+        source = read_files.inspect(tmp_path / "in.jsonl")
+        write_files.write(read_files.read(source, size), out, format)
+        assert read_files.inspect(out, format=format).rows == len(rows) + 1
 
     check()
 
@@ -295,16 +297,16 @@ def test_any_json_values_can_be_written_in_every_format(tmp_path, format):
 def test_any_bytes_are_read_in_chunks_or_refused(tmp_path, format):
     path, whole = tmp_path / "a", tmp_path / "whole"
     table = pd.DataFrame({"text": ["a", 'b "c"', "ä\n"], "n": [1, 2, 3]})
-    sheets.write([table], whole, "csv" if format == "lines" else format)
+    write_files.write([table], whole, "csv" if format == "lines" else format)
     content = whole.read_bytes()
 
     @many
     @given(st.binary(max_size=60) | changes.map(lambda cuts: damage(content, cuts)))
     def check(found):
         path.write_bytes(found)
-        source = read_or_refuse(chunks.inspect, path, format=format)
+        source = read_or_refuse(read_files.inspect, path, format=format)
         if source:
-            frames = list(chunks.read(source, 2))
+            frames = list(read_files.read(source, 2))
             assert sum(len(frame) for frame in frames) == source.rows
 
     check()
@@ -344,7 +346,7 @@ def test_all_real_responses_are_values_or_unparsed(
     path = real_data / "release" / f"responses-{model}.jsonl"
     lines = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
     tasks = whole_release["task"].tolist()
-    values = [answers.parse(tasks[line["row"]], line["response"]) for line in lines]
+    values = [parsing.parse(tasks[line["row"]], line["response"]) for line in lines]
     pairs = zip(tasks, values, strict=True)
     assert all(is_value(task, x) for task, x in pairs if x is not None)
     assert len(values) == 30_808 and values.count(None) == unparsed

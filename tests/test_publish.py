@@ -20,8 +20,11 @@ from huggingface_hub.errors import HfHubHTTPError
 from huggingface_hub.repocard_data import model_index_to_eval_results
 from transformers.pipelines import SUPPORTED_TASKS
 
-from emolib import DataError, corpora, finetune, models, publish
-from emolib.cards import about, describe_model, upload
+from emolib import DataError, models
+from emolib.data import corpora
+from emolib.publishing import hub
+from emolib.training import finetune
+from emolib.publishing.cards import about, describe_model, upload
 from emolib.tasks import AAID
 
 ROOT = Path(__file__).parents[1]
@@ -114,7 +117,7 @@ def read_all(folder: Path) -> dict[str, bytes]:
 
 def refuse(match: str, *given, **settings):
     with pytest.raises(DataError, match=match) as caught:
-        publish.push_adapter(*given, **settings)
+        hub.push_adapter(*given, **settings)
     return str(caught.value)
 
 
@@ -122,7 +125,7 @@ def refuse(match: str, *given, **settings):
 
 
 def test_bundled_adapter_is_written_without_network(tmp_path):
-    push = publish.push_adapter(BUNDLED, "ann/emo", tmp_path / "out", data="official")
+    push = hub.push_adapter(BUNDLED, "ann/emo", tmp_path / "out", data="official")
     assert list(push.files) == ADAPTER_FILES and push.url is None
     assert push.files["adapter_model.safetensors"] > 9_000_000
     assert "dry run, nothing uploaded" in str(push) and "README.md" in str(push)
@@ -135,7 +138,7 @@ def test_bundled_adapter_is_written_without_network(tmp_path):
 
 
 def test_adapter_loads_again_and_answers_like_the_run(run, tiny_model, tmp_path):
-    out = publish.push_adapter(run, "ann/emo", tmp_path / "out", **GIVEN).folder
+    out = hub.push_adapter(run, "ann/emo", tmp_path / "out", **GIVEN).folder
     model, tokenizer = models.load(tiny_model, adapter=out, dtype="float32")
     ours, _ = models.load(run, dtype="float32")
     ids = tokenizer("I got the job!!!", return_tensors="pt").input_ids
@@ -144,7 +147,7 @@ def test_adapter_loads_again_and_answers_like_the_run(run, tiny_model, tmp_path)
 
 def test_config_names_the_base_on_the_hub_and_its_revision(run, tmp_path):
     given = GIVEN | {"revision": "0123abc"}
-    out = publish.push_adapter(run, "ann/emo", tmp_path / "out", **given).folder
+    out = hub.push_adapter(run, "ann/emo", tmp_path / "out", **given).folder
     config = json.loads((out / "adapter_config.json").read_text())
     assert (config["base_model_name_or_path"], config["revision"]) == (BASE, "0123abc")
     assert json.loads((out / "run.json").read_text())["settings"]["model"] == BASE
@@ -152,7 +155,7 @@ def test_config_names_the_base_on_the_hub_and_its_revision(run, tmp_path):
 
 def test_merged_model_answers_like_the_adapter(run, tiny_model, tmp_path):
     given = GIVEN | {"dtype": "float16"}
-    out = publish.push_model(run, "ann/emo", tmp_path / "out", **given).folder
+    out = hub.push_model(run, "ann/emo", tmp_path / "out", **given).folder
     whole, tokenizer = models.load(out, dtype="float32")
     ids = tokenizer("I got the job!!!", return_tensors="pt").input_ids
     found, tuned, base = (
@@ -168,7 +171,7 @@ def test_merged_model_answers_like_the_adapter(run, tiny_model, tmp_path):
 
 
 def test_merged_card_is_written_last_and_is_a_finetune(run, tmp_path):
-    out = publish.push_model(run, "ann/emo", tmp_path / "out", **GIVEN).folder
+    out = hub.push_model(run, "ann/emo", tmp_path / "out", **GIVEN).folder
     card = ModelCard.load(out / "README.md")
     assert card.data.base_model_relation == "finetune"
     assert card.data.library_name == "transformers" and "bfloat16" in card.text
@@ -181,7 +184,7 @@ def test_run_that_tuned_all_weights_is_published_as_it_is(run, tiny_model, tmp_p
     whole = tmp_path / "whole"
     shutil.copytree(tiny_model, whole / "model")
     shutil.copy(run / "run.json", whole)
-    out = publish.push_model(whole, "ann/emo", tmp_path / "out", **GIVEN).folder
+    out = hub.push_model(whole, "ann/emo", tmp_path / "out", **GIVEN).folder
     card = ModelCard.load(out / "README.md")
     assert "all weights tuned" in card.text and "lora" not in card.data.tags
     refuse("no weights in adapter/", whole, "ann/emo", tmp_path / "a", **GIVEN)
@@ -189,9 +192,9 @@ def test_run_that_tuned_all_weights_is_published_as_it_is(run, tiny_model, tmp_p
 
 def test_no_place_of_this_machine_and_no_token_is_written(run, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", TOKEN)
-    publish.push_adapter(run, "ann/emo", tmp_path / "a", **GIVEN)
-    publish.push_model(run, "ann/emo", tmp_path / "m", **GIVEN)
-    publish.push_builder("ann/aaid", tmp_path / "b")
+    hub.push_adapter(run, "ann/emo", tmp_path / "a", **GIVEN)
+    hub.push_model(run, "ann/emo", tmp_path / "m", **GIVEN)
+    hub.push_builder("ann/aaid", tmp_path / "b")
     for path in tmp_path.rglob("*.*"):
         text = path.read_bytes().decode(errors="replace")
         assert TOKEN not in text and str(tmp_path.parent.parent) not in text
@@ -202,7 +205,7 @@ def test_no_place_of_this_machine_and_no_token_is_written(run, tmp_path, monkeyp
 def test_only_what_is_listed_leaves_the_run(run, tmp_path):
     copy = Path(shutil.copytree(run, tmp_path / "run"))
     (copy / "adapter" / "notes.txt").write_text(TOKEN)
-    push = publish.push_adapter(copy, "ann/emo", tmp_path / "out", **GIVEN)
+    push = hub.push_adapter(copy, "ann/emo", tmp_path / "out", **GIVEN)
     assert list(push.files) == ADAPTER_FILES
 
 
@@ -227,7 +230,7 @@ def test_paths_in_a_record_are_left_out():
 
 def test_model_index_has_the_values_of_the_file(run, scores, tmp_path):
     out = tmp_path / "out"
-    publish.push_adapter(run, "ann/emo", out, scores=scores, **GIVEN)
+    hub.push_adapter(run, "ann/emo", out, scores=scores, **GIVEN)
     written = ModelCard.load(out / "README.md").data.to_dict()["model-index"]
     name, found = model_index_to_eval_results(written)
     rows = pd.read_csv(scores).query("model == 'tuned'").to_dict("records")
@@ -241,7 +244,7 @@ def test_model_index_has_the_values_of_the_file(run, scores, tmp_path):
 
 
 def test_card_shows_each_score_with_interval_and_counts(run, scores, tmp_path):
-    publish.push_adapter(run, "ann/emo", tmp_path / "out", scores=scores, **GIVEN)
+    hub.push_adapter(run, "ann/emo", tmp_path / "out", scores=scores, **GIVEN)
     card = ModelCard.load(tmp_path / "out" / "README.md")
     assert "| EI-reg | pearson | 0.65 [0.61, 0.69] | 800 | 0 |" in card.text
     assert "2200 of 13269 items" in card.text and "greedy" in card.text
@@ -305,7 +308,7 @@ def test_what_is_missing_is_asked_for(run, tmp_path, change, reason):
 
 def test_other_corpus_stands_with_its_licence(run, tmp_path):
     given = GIVEN | {"data": "ann/rows", "data_license": "cc-by-4.0"}
-    out = publish.push_adapter(run, "ann/emo", tmp_path / "out", **given).folder
+    out = hub.push_adapter(run, "ann/emo", tmp_path / "out", **given).folder
     card = ModelCard.load(out / "README.md")
     assert card.data.datasets == ["ann/rows"]
     assert card.data.license_name == "apache-2.0-and-cc-by-4.0"
@@ -313,7 +316,7 @@ def test_other_corpus_stands_with_its_licence(run, tmp_path):
 
 
 def test_a_sample_run_says_that_it_is_no_model_to_use(run, tmp_path):
-    out = publish.push_adapter(run, "ann/emo", tmp_path / "out", **GIVEN).folder
+    out = hub.push_adapter(run, "ann/emo", tmp_path / "out", **GIVEN).folder
     card = ModelCard.load(out / "README.md")
     assert "no model to\nuse" in card.text and card.data.datasets is None
     assert card.data.license == "apache-2.0"
@@ -329,7 +332,7 @@ def test_a_sample_run_says_that_it_is_no_model_to_use(run, tmp_path):
 )
 def test_base_is_named_as_on_the_hub(name, base, converted):
     record = {"settings": {"model": name}, "weights": converted and "0123"}
-    chosen = publish.Settings(data="official", base_license="mit")
+    chosen = hub.Settings(data="official", base_license="mit")
     found = about.gather("ann/emo", "adapter", record, chosen)
     assert (found.base, bool(found.converted)) == (base, converted)
 
@@ -355,14 +358,14 @@ def test_bad_repository_name_is_refused(run, tmp_path, repo):
 
 def test_merged_model_has_16_bits_or_none_is_written(run, tmp_path):
     with pytest.raises(DataError, match="expected bfloat16 or float16"):
-        publish.push_model(run, "a/b", tmp_path / "out", **GIVEN | {"dtype": "nf4"})
+        hub.push_model(run, "a/b", tmp_path / "out", **GIVEN | {"dtype": "nf4"})
 
 
 # The cards
 
 
 def test_values_of_the_model_card_are_ones_that_the_libraries_know(run, tmp_path):
-    out = publish.push_adapter(run, "ann/emo", tmp_path / "out", **GIVEN).folder
+    out = hub.push_adapter(run, "ann/emo", tmp_path / "out", **GIVEN).folder
     data = ModelCard.load(out / "README.md").data
     assert data.pipeline_tag in SUPPORTED_TASKS and data.language == "en"
     assert data.base_model_relation in ("adapter", "finetune", "merge", "quantized")
@@ -380,7 +383,7 @@ def test_encoder_decoder_gets_its_own_tag():
 
 
 def test_example_in_the_card_is_a_prompt_as_trained_on(tmp_path):
-    out = publish.push_adapter(BUNDLED, "ann/emo", tmp_path / "out", data="official")
+    out = hub.push_adapter(BUNDLED, "ann/emo", tmp_path / "out", data="official")
     text = (out.folder / "README.md").read_text()
     code = re.search(r"```python\n(.*?)```", text, re.DOTALL).group(1)
     shown = next(
@@ -394,15 +397,15 @@ def test_example_in_the_card_is_a_prompt_as_trained_on(tmp_path):
 
 
 def test_card_of_averaged_weights_says_so(run, tmp_path):
-    out = publish.push_adapter(BUNDLED, "ann/emo", tmp_path / "out", data="official")
+    out = hub.push_adapter(BUNDLED, "ann/emo", tmp_path / "out", data="official")
     said = "weights are the mean of this run's and of 1 more"
     assert said in (out.folder / "README.md").read_text()
-    out = publish.push_adapter(run, "ann/emo", tmp_path / "own", **GIVEN)
+    out = hub.push_adapter(run, "ann/emo", tmp_path / "own", **GIVEN)
     assert "weights are the mean" not in (out.folder / "README.md").read_text()
 
 
 def test_dataset_card_has_values_that_the_library_knows(tmp_path):
-    out = publish.push_builder("ann/aaid", tmp_path / "out").folder
+    out = hub.push_builder("ann/aaid", tmp_path / "out").folder
     data = DatasetCard.load(out / "README.md").data
     known = resources.files("datasets.utils.resources")
     creators = json.loads((known / "creators.json").read_text())
@@ -415,7 +418,7 @@ def test_dataset_card_has_values_that_the_library_knows(tmp_path):
 
 
 def test_licence_text_is_the_project_s_own():
-    ours = resources.files("emolib.cards") / "mit.md"
+    ours = resources.files("emolib.publishing.cards") / "mit.md"
     assert ours.read_text() == (ROOT / "LICENSE").read_text()
 
 
@@ -428,7 +431,7 @@ def test_templates_are_in_the_package_data():
 
 
 def test_builder_holds_instructions_and_no_text_of_a_corpus(tmp_path):
-    out = publish.push_builder("ann/aaid", tmp_path / "out").folder
+    out = hub.push_builder("ann/aaid", tmp_path / "out").folder
     whole = "\n".join(path.read_text() for path in out.iterdir()).lower()
     texts = pd.concat(corpora.read(task, "train", "sample") for task in AAID)["text"]
     assert not [text for text in texts.unique() if text.lower() in whole]
@@ -439,14 +442,14 @@ def test_builder_holds_instructions_and_no_text_of_a_corpus(tmp_path):
 
 
 def test_builder_holds_no_tweet(tmp_path, real_data):
-    out = publish.push_builder("ann/aaid", tmp_path / "out").folder
+    out = hub.push_builder("ann/aaid", tmp_path / "out").folder
     whole = "\n".join(path.read_text() for path in out.iterdir()).lower()
     texts = corpora.read("E-c", "train")["text"].str.lower().unique()
     assert not [text for text in texts if len(text) > 20 and text in whole]
 
 
 def test_published_instructions_are_a_readable_configuration(tmp_path):
-    out = publish.push_builder("ann/aaid", tmp_path / "out").folder
+    out = hub.push_builder("ann/aaid", tmp_path / "out").folder
     config = DatasetCard.load(out / "README.md").data.configs[0]
     rows = pd.read_json(out / config["data_files"][0]["path"], lines=True)
     assert rows.groupby("task").size().to_dict() == dict.fromkeys(AAID, 10)
@@ -454,7 +457,7 @@ def test_published_instructions_are_a_readable_configuration(tmp_path):
 
 
 def test_published_script_builds_aaid(tmp_path, monkeypatch, capsys):
-    out = publish.push_builder("ann/aaid", tmp_path / "out").folder
+    out = hub.push_builder("ann/aaid", tmp_path / "out").folder
     given = ["build_aaid.py", str(tmp_path / "built"), "--data", "sample"]
     monkeypatch.setattr(sys, "argv", given)
     runpy.run_path(str(out / "build_aaid.py"), run_name="__main__")
@@ -467,7 +470,7 @@ def test_published_script_builds_aaid(tmp_path, monkeypatch, capsys):
 
 def test_failed_write_leaves_what_was_there(run, tmp_path, monkeypatch):
     out = tmp_path / "out"
-    publish.push_adapter(run, "ann/emo", out, **GIVEN)
+    hub.push_adapter(run, "ann/emo", out, **GIVEN)
     before = read_all(out)
     monkeypatch.setattr(shutil, "copyfile", lambda *_: (tmp_path / "no").read_bytes())
     refuse("cannot write there", run, "ann/other", out, **GIVEN)
@@ -480,8 +483,8 @@ def test_kill_leaves_nothing_and_the_next_push_cleans_up(run, tmp_path, monkeypa
 
     (tmp_path / ".out.123.tmp").mkdir()  # of a push killed without a chance to clean up
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(publish, "_write_about", kill)
-        publish.push_adapter(run, "ann/emo", tmp_path / "out", **GIVEN)
+        patch.setattr(hub, "_write_about", kill)
+        hub.push_adapter(run, "ann/emo", tmp_path / "out", **GIVEN)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -495,9 +498,9 @@ def test_folder_with_other_files_is_not_replaced(run, tmp_path):
 
 
 def test_upload_sends_exactly_what_the_dry_run_wrote(run, tmp_path, connect):
-    publish.push_adapter(run, "ann/emo", tmp_path / "dry", **GIVEN)
+    hub.push_adapter(run, "ann/emo", tmp_path / "dry", **GIVEN)
     hub = connect()
-    push = publish.push_adapter(run, "ann/emo", tmp_path / "r", dry_run=False, **GIVEN)
+    push = hub.push_adapter(run, "ann/emo", tmp_path / "r", dry_run=False, **GIVEN)
     assert (
         hub.files == read_all(tmp_path / "dry") and sorted(hub.files) == ADAPTER_FILES
     )
@@ -511,7 +514,7 @@ def test_upload_sends_exactly_what_the_dry_run_wrote(run, tmp_path, connect):
 
 def test_builder_goes_to_a_dataset_repository(tmp_path, connect):
     hub = connect(public=True)
-    publish.push_builder("ann/aaid", tmp_path / "out", dry_run=False, private=False)
+    hub.push_builder("ann/aaid", tmp_path / "out", dry_run=False, private=False)
     assert hub.calls[1:] == [
         ("create", "ann/aaid", "dataset", False),
         ("upload", "ann/aaid", "dataset"),
@@ -521,7 +524,7 @@ def test_builder_goes_to_a_dataset_repository(tmp_path, connect):
 def test_public_repository_is_no_place_for_a_private_push(tmp_path, connect):
     hub = connect(public=True)
     with pytest.raises(DataError, match="public on the Hub: say so"):
-        publish.push_builder("ann/aaid", tmp_path / "out", dry_run=False)
+        hub.push_builder("ann/aaid", tmp_path / "out", dry_run=False)
     assert not hub.files
 
 
@@ -529,10 +532,10 @@ def test_upload_needs_a_login_before_anything_is_done(tmp_path, monkeypatch, con
     connect()
     monkeypatch.setattr(upload, "get_token", lambda: None)
     with pytest.raises(DataError, match="hf auth login"):
-        publish.push_builder("ann/aaid", tmp_path / "out", dry_run=False)
+        hub.push_builder("ann/aaid", tmp_path / "out", dry_run=False)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(DataError, match="HF_HUB_OFFLINE is set"):
-        publish.push_builder("ann/aaid", tmp_path / "out", dry_run=False)
+        hub.push_builder("ann/aaid", tmp_path / "out", dry_run=False)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -551,7 +554,7 @@ def test_refusals_of_the_hub_say_what_to_do(tmp_path, connect, fault, advice):
         fault = HfHubHTTPError("no", response=response)
     hub = connect(fault=fault)
     with pytest.raises(DataError, match=advice):
-        publish.push_builder("ann/aaid", tmp_path / "out", dry_run=False)
+        hub.push_builder("ann/aaid", tmp_path / "out", dry_run=False)
     assert not hub.files and len(read_all(tmp_path / "out")) == 5
 
 
@@ -592,7 +595,7 @@ def test_the_hub_s_validator_reads_the_card_first(
     with serve(status, '"license" is wrong') as (address, requests):
         monkeypatch.setattr(constants, "ENDPOINT", address)
         try:
-            publish.push_adapter(run, "a/b", tmp_path / "o", dry_run=False, **GIVEN)
+            hub.push_adapter(run, "a/b", tmp_path / "o", dry_run=False, **GIVEN)
         except DataError as error:
             assert '"license" is wrong' in str(error) and "does not accept" in str(
                 error

@@ -4,12 +4,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from emolib import DataError, released, standings
+from emolib import DataError
+from emolib.report import released, standings
 from emolib.tasks import AAID, get
 
 
 def answer(task, noise, items=40, seed=0):
-    """Gold and answers `noise` away from it, as `errors.compare` gives them."""
+    """Gold and answers `noise` away from it, as `item_errors.compare` gives them."""
     draw, other = np.random.default_rng(seed), np.random.default_rng(seed + 1)
     rows = []
     for emotion in get(task).emotions or (None,):

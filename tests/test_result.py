@@ -10,23 +10,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from emolib import (
-    aaid,
-    aeb,
-    calibration,
-    decisions,
-    diagrams,
-    distributions,
-    errors,
-    metrics,
-    models,
-    plots,
-    released,
-    scores,
-    stacking,
-    standings,
-    weights,
-)
+from emolib import models
+from emolib.data import aaid, aeb
+from emolib.evaluation import calibration, decision_rules, item_errors, judgements, metrics, score_files, stacked_regression
+from emolib.models import weight_files
+from emolib.report import calibration_plots, plots, released, standings
 from emolib.tasks import AAID, TASKS, get
 
 ROOT = Path(__file__).parents[1]
@@ -41,7 +29,7 @@ def read(kind: str) -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def kept():
-    return distributions.load(NUMBERS / f"{NAME}_judgements.parquet")
+    return judgements.load(NUMBERS / f"{NAME}_judgements.parquet")
 
 
 @pytest.fixture(scope="module")
@@ -58,14 +46,14 @@ def judged(kept, rows):
     return {
         split: part.assign(gold=None)
         if split.endswith("_also")
-        else distributions.add_gold(part, rows[split])
+        else judgements.add_gold(part, rows[split])
         for split, part in kept[0].items()
     }
 
 
 @pytest.fixture(scope="module")
 def rules(judged, kept):
-    return decisions.choose(judged["dev"], kept[1]["seed"])[0]
+    return decision_rules.choose(judged["dev"], kept[1]["seed"])[0]
 
 
 @pytest.fixture(scope="module")
@@ -75,30 +63,30 @@ def joined(judged, kept):
         pd.concat([judged[split], judged[f"{split}_also"]], ignore_index=True)
         for split in ("dev", "test")
     ]
-    return stacking.join_splits(*sides, kept[1]["seed"])
+    return stacked_regression.join_splits(*sides, kept[1]["seed"])
 
 
 @pytest.fixture(scope="module")
 def rules_joined(joined, kept):
-    return decisions.choose(joined[1], kept[1]["seed"])[0]
+    return decision_rules.choose(joined[1], kept[1]["seed"])[0]
 
 
 @pytest.fixture(scope="module")
 def decided(judged, rules, joined, rules_joined):
     return {
-        standings.MODEL: decisions.decide(judged["test"], rules),
-        f"{standings.MODEL}, joined": decisions.decide(joined[2], rules_joined),
+        standings.MODEL: decision_rules.decide(judged["test"], rules),
+        f"{standings.MODEL}, joined": decision_rules.decide(joined[2], rules_joined),
     }
 
 
 def test_judgements_are_the_shipped_adapters(kept):
-    assert kept[1]["adapter_weights"] == weights.hash_weights(ADAPTER / "adapter")
+    assert kept[1]["adapter_weights"] == weight_files.hash_weights(ADAPTER / "adapter")
 
 
 def test_every_item_was_asked(kept):
     parts = kept[0]
     for split, tasks in {"dev": AAID, "test": TASKS}.items():
-        assert not parts[split].duplicated(distributions.KEYS).any()
+        assert not parts[split].duplicated(judgements.KEYS).any()
         found = parts[split]["task"].value_counts()
         sizes = {
             t: get(t).sizes["dev"] if split == "dev" else get(t).items for t in tasks
@@ -106,14 +94,14 @@ def test_every_item_was_asked(kept):
         assert found.to_dict() == sizes
         own = parts[split][parts[split]["task"].isin(AAID)]
         whole = pd.concat([own, parts[f"{split}_also"]])
-        assert not whole.duplicated(distributions.KEYS).any()
+        assert not whole.duplicated(judgements.KEYS).any()
         assert (whole["id"].value_counts() == 11).all()  # questions of annotate's
 
 
 def test_shipped_rules_are_those_that_development_items_choose(
     judged, rules, joined, rules_joined
 ):
-    shipped = decisions.read(ADAPTER / decisions.FILE)
+    shipped = decision_rules.read(ADAPTER / decision_rules.FILE)
     heat = calibration.fit_temperatures(judged["dev"])
     for own, known, dev in (
         (rules, shipped, judged["dev"]),
@@ -136,7 +124,7 @@ def test_shipped_rules_are_those_that_development_items_choose(
 def test_scores_are_those_of_the_judgements(decided, rows):
     known = read("answers_scores").set_index(["model", "task", "metric"])["value"]
     for who, answers in decided.items():
-        table = errors.compare(rows["test"], answers)
+        table = item_errors.compare(rows["test"], answers)
         for task, items in table.groupby("task", sort=False):
             groups = list(items["emotion"]) if get(task).emotions else None
             pair = list(items["gold"]), list(items["predicted"])
@@ -150,7 +138,7 @@ def test_scores_are_those_of_the_judgements(decided, rows):
 
 def test_intervals_are_those_of_the_judgements(decided, rows):
     answers = decided[standings.MODEL].query("task == 'TDT'")
-    found = metrics.tabulate(errors.compare(rows["test"], answers), standings.MODEL)
+    found = metrics.tabulate(item_errors.compare(rows["test"], answers), standings.MODEL)
     known = read("answers_scores").query("task == 'TDT' and model == @standings.MODEL")
     for name in ("value", "low", "high"):
         np.testing.assert_allclose(known[name], found[name], atol=1e-6)
@@ -161,7 +149,7 @@ def test_paired_differences_are_those_of_the_judgements(decided, rows, real_data
     names = {"as asked": standings.MODEL, "joined": f"{standings.MODEL}, joined"}
     assert set(known.index.unique("ours")) == set(names)
     for name, who in names.items():
-        ours = errors.compare(rows["test"], decided[who])
+        ours = item_errors.compare(rows["test"], decided[who])
         for model in released.THEIRS:
             theirs = released.read(real_data / "release", model)
             pairs = released.compare(ours, theirs, resamples=1)
@@ -178,7 +166,7 @@ def test_paired_differences_are_those_of_the_judgements(decided, rows, real_data
 
 
 def test_readings_are_those_of_the_judgements(judged):
-    found = decisions.compare(judged["dev"], judged["test"])
+    found = decision_rules.compare(judged["dev"], judged["test"])
     known = read("readings")
     assert known[["rule", "task", "metric"]].equals(found[["rule", "task", "metric"]])
     np.testing.assert_allclose(known["value"], found["value"], atol=1e-6)
@@ -223,7 +211,7 @@ def test_coverage_is_that_of_the_judgements(judged, held):
 @pytest.mark.parametrize("number", [5, 6])
 def test_readme_shows_the_scores(number):
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    ours = scores.read_csv(ROOT / standings.SCORES, ["model", "value"])
+    ours = score_files.read_csv(ROOT / standings.SCORES, ["model", "value"])
     table = standings.format_markdown(ours, number)
     assert standings.fill(text, f"table{number}", table) == text
 
@@ -246,13 +234,13 @@ def test_readme_says_what_the_audit_found(kept):
 
 
 def test_figures_show_the_scores(trust, held, tmp_path):
-    ours = scores.read_csv(ROOT / standings.SCORES, ["model", "value"])
+    ours = score_files.read_csv(ROOT / standings.SCORES, ["model", "value"])
     plots.set_style()
     note = "Data: AEB as built, corpora: official."
     drawn = {
         "standings": (standings.draw(ours, standings.MODEL), standings.NOTE),
-        "reliability": (diagrams.draw_reliability(trust), note),
-        "coverage": (diagrams.draw_coverage(held[held["answers"] == "joined"]), note),
+        "reliability": (calibration_plots.draw_reliability(trust), note),
+        "coverage": (calibration_plots.draw_coverage(held[held["answers"] == "joined"]), note),
     }
     for kind, (axes, below) in drawn.items():
         plots.save(axes, tmp_path / kind, below)

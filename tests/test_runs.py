@@ -5,7 +5,7 @@ import sys
 import pytest
 from datasets import Dataset
 
-from emolib import DataError, runs
+from emolib import DataError, files, runs
 
 SETTINGS = {"model": "tiny", "seed": 0, "rate": 2e-4, "pair": (1, 2)}
 
@@ -117,7 +117,7 @@ def test_folder_without_a_readable_record_is_an_error(tmp_path, content, reason)
 def test_replacing_puts_the_file_in_place_at_the_end(tmp_path):
     target = tmp_path / "a.txt"
     target.write_text("old")
-    with runs.replacing(target) as temporary:
+    with files.replacing(target) as temporary:
         temporary.write_text("new")
         assert target.read_text() == "old"
     assert target.read_text() == "new" and list(tmp_path.iterdir()) == [target]
@@ -134,7 +134,7 @@ def write_folder(path):
 
 @pytest.mark.parametrize("write", [write_file, write_folder])
 def test_replacing_leaves_nothing_on_failure(tmp_path, write):
-    with pytest.raises(KeyboardInterrupt), runs.replacing(tmp_path / "a") as temporary:
+    with pytest.raises(KeyboardInterrupt), files.replacing(tmp_path / "a") as temporary:
         write(temporary)
         raise KeyboardInterrupt
     assert list(tmp_path.iterdir()) == []
@@ -142,7 +142,7 @@ def test_replacing_leaves_nothing_on_failure(tmp_path, write):
 
 def test_replacing_a_folder_that_is_there_puts_the_new_one(tmp_path):
     for content in ("old", "new"):
-        with runs.replacing(tmp_path / "adapter") as temporary:
+        with files.replacing(tmp_path / "adapter") as temporary:
             temporary.mkdir()
             (temporary / "weights").write_text(content)
     assert (tmp_path / "adapter" / "weights").read_text() == "new"
@@ -150,7 +150,7 @@ def test_replacing_a_folder_that_is_there_puts_the_new_one(tmp_path):
 
 
 def test_write_json_is_readable_and_ends_in_a_line_break(tmp_path):
-    runs.write_json(tmp_path / "a.json", {"text": "é 😭"})
+    files.write_json(tmp_path / "a.json", {"text": "é 😭"})
     text = (tmp_path / "a.json").read_text(encoding="utf-8")
     assert "é 😭" in text and text.endswith("}\n")
     assert json.loads(text) == {"text": "é 😭"}
@@ -159,14 +159,14 @@ def test_write_json_is_readable_and_ends_in_a_line_break(tmp_path):
 def test_hash_of_rows_hangs_on_content_and_order_only():
     rows = Dataset.from_list([{"a": "1", "b": "x"}, {"a": "2", "b": None}])
     turned = rows.select_columns(["b", "a"])
-    assert runs.hash_rows(rows) == runs.hash_rows(turned)
+    assert files.hash_rows(rows) == files.hash_rows(turned)
     others = [rows.select([1, 0]), rows.select([0]), rows.remove_columns("b")]
-    assert len({runs.hash_rows(x) for x in [rows, *others]}) == 4
+    assert len({files.hash_rows(x) for x in [rows, *others]}) == 4
 
 
 def test_relative_path_starts_at_the_top_of_the_checkout(tmp_path, monkeypatch):
     (tmp_path / "pyproject.toml").write_text("")
     (tmp_path / "notebooks").mkdir()
     monkeypatch.chdir(tmp_path / "notebooks")
-    assert runs.place("runs") == tmp_path / "runs"
-    assert runs.place("/elsewhere") == type(tmp_path)("/elsewhere")
+    assert files.place("runs") == tmp_path / "runs"
+    assert files.place("/elsewhere") == type(tmp_path)("/elsewhere")

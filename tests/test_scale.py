@@ -4,8 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from emolib import DataError, scale
-from emolib.annotate import annotate, list_columns
+from emolib import DataError
+from emolib.annotation import ray_cluster
+from emolib.annotation.annotate import annotate, list_columns
 
 ROWS = 60
 
@@ -46,7 +47,7 @@ def test_two_workers_give_the_rows_of_the_plain_call(
     cluster, folder, tiny_model, tmp_path
 ):
     settings = {"tasks": ("EI-reg", "V-oc", "E-c")}
-    out = scale.annotate_folder(
+    out = ray_cluster.annotate_folder(
         folder, tmp_path / "out", "body", tiny_model, workers=2, chunk=10, **settings
     )
     found, plain = pd.read_parquet(out), pd.read_parquet(folder)
@@ -68,18 +69,18 @@ def test_two_workers_give_the_rows_of_the_plain_call(
 @pytest.mark.slow
 def test_bad_folder_is_an_error_before_any_work(cluster, folder, tmp_path):
     with pytest.raises(DataError, match="no column 'text': there are id, body, tags"):
-        scale.annotate_folder(folder, tmp_path / "out", model="vader")
+        ray_cluster.annotate_folder(folder, tmp_path / "out", model="vader")
     with pytest.raises(DataError, match="there already"):
-        scale.annotate_folder(folder, tmp_path, "body", model="vader")
+        ray_cluster.annotate_folder(folder, tmp_path, "body", model="vader")
     clash = tmp_path / "clash"
     clash.mkdir()
     pd.DataFrame({"text": ["a"], "valence": [0.1]}).to_parquet(clash / "1.parquet")
     with pytest.raises(DataError, match="already has the columns valence"):
-        scale.annotate_folder(clash, tmp_path / "out", model="vader")
+        ray_cluster.annotate_folder(clash, tmp_path / "out", model="vader")
     assert not (tmp_path / "out").exists()
 
 
 def test_missing_ray_says_what_to_install(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(DataError, match=r"pip install 'emolib\[scale\]'"):
-        scale.annotate_folder(tmp_path, tmp_path / "out")
+        ray_cluster.annotate_folder(tmp_path, tmp_path / "out")

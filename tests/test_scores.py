@@ -3,24 +3,25 @@
 import pandas as pd
 import pytest
 
-from emolib import DataError, baselines, errors, metrics, runs, scores
+from emolib import DataError, baselines, files, runs
+from emolib.evaluation import item_errors, metrics, score_files
 
 
 @pytest.fixture
 def measured(sample_aeb):
     found = baselines.lexicon("vader", sample_aeb)
-    return metrics.tabulate(errors.compare(sample_aeb, found), "VADER")
+    return metrics.tabulate(item_errors.compare(sample_aeb, found), "VADER")
 
 
 def save(measured, path, rows, folders=None, **columns):
     about = {"kind": "lexicon", "data": "official", "items": "all", "run": "r"}
-    scores.write(measured, path, rows, folders or {}, **(about | columns), seed=0)
+    score_files.write(measured, path, rows, folders or {}, **(about | columns), seed=0)
     return path
 
 
 def test_written_scores_are_read_back(measured, sample_aeb, tmp_path):
     path = save(measured, tmp_path / "data" / "a_scores.csv", sample_aeb)
-    found = scores.read_ours(path.parent)
+    found = score_files.read_ours(path.parent)
     assert found["task"].tolist() == measured["task"].tolist()
     assert found["value"].tolist() == pytest.approx(measured["value"], abs=1e-6)
     assert set(found["kind"]) == {"lexicon"} and found["partial"].all()
@@ -39,18 +40,18 @@ def test_every_row_says_where_it_comes_from(measured, sample_aeb, tmp_path):
         *settings.values()
     ]
     assert tuned["commit"] == made["commit"] and tuned["made"] == made["made"]
-    assert set(table["rows_sha256"]) == {runs.hash_rows(sample_aeb)[:16]}
+    assert set(table["rows_sha256"]) == {files.hash_rows(sample_aeb)[:16]}
     assert table.loc["VADER"]["base"].isna().all()
     assert table["commit"].notna().all() and len(table) == len(measured)
 
 
 def test_scores_of_the_sample_are_not_read_as_ours(measured, sample_aeb, tmp_path):
     path = save(measured, tmp_path / "a_scores.csv", sample_aeb, data="sample")
-    assert len(scores.read_ours(path.parent)) == 0
+    assert len(score_files.read_ours(path.parent)) == 0
 
 
 def test_score_without_a_value_is_named(measured, sample_aeb, tmp_path):
     bad = measured.assign(value=float("nan"))
     path = save(bad, tmp_path / "a_scores.csv", sample_aeb)
     with pytest.raises(DataError, match=r"a_scores.csv:2: column value holds no"):
-        scores.read_ours(path.parent)
+        score_files.read_ours(path.parent)

@@ -15,8 +15,11 @@ import pooch
 import pytest
 import torch
 
-from emolib import DataError, bulk, chunks, execute, models, predict, prompts
-from emolib.annotate import Annotator
+from emolib import DataError, models, notebooks
+from emolib.annotation import annotate_file, read_files
+from emolib.data import prompts
+from emolib.inference import predict
+from emolib.annotation.annotate import Annotator
 
 MODULE = """
 import pathlib
@@ -430,7 +433,7 @@ def test_cells_like_formulas_are_read_as_they_are(tmp_path):
     cells = ["=1+1", "@SUM(1)", "+cmd|' /C calc'!A0", "-2+3", "__import__('os')"]
     lines = "text\n" + "".join(f'"{cell}"\n' for cell in cells)
     (tmp_path / "a.csv").write_text(lines)
-    (frame,) = chunks.read(chunks.inspect(tmp_path / "a.csv"), 10)
+    (frame,) = read_files.read(read_files.inspect(tmp_path / "a.csv"), 10)
     assert frame["text"].tolist() == cells
 
 
@@ -448,18 +451,18 @@ OUT += [("name", ".."), ("name", "/etc/x")]
 def test_run_that_would_write_outside_stops_before_it_starts(tmp_path, key, value):
     (tmp_path / "bad.yaml").write_text(f"{key}: {json.dumps(value)}\n")
     with pytest.raises(DataError, match=f"bad.yaml: parameter {key} is "):
-        execute.run(tmp_path / "bad.yaml")
+        notebooks.run(tmp_path / "bad.yaml")
     source = f"# Parameters\n{key} = {value!r}\n"
     namespace = {"__annotations__": {key: str}, "In": ["", source]}
     with pytest.raises(DataError, match=f"this notebook: parameter {key} is "):
-        execute.check(namespace)
+        notebooks.check(namespace)
 
 
 def test_places_inside_and_data_anywhere_are_let_through(tmp_path):
     given = {"out": "runs/a/../b", "figures": str(tmp_path), "name": "a..b"}
     given |= {"data": "../../corpora", "adapter": "../other/finetune"}
     source = "# Parameters\n" + "".join(f"{k} = {v!r}\n" for k, v in given.items())
-    execute.check({"__annotations__": dict.fromkeys(given, str), "In": ["", source]})
+    notebooks.check({"__annotations__": dict.fromkeys(given, str), "In": ["", source]})
 
 
 # Ten of ten of ten: eleven digits of strings, had anybody the memory to write them.
@@ -484,7 +487,7 @@ def test_run_file_that_is_more_than_values_is_refused(tmp_path, sentinel, case):
     content = content.replace("{0}", str(sentinel)).encode("utf-8", "surrogateescape")
     (tmp_path / "bad.yaml").write_bytes(content)
     with pytest.raises(DataError, match=reason) as error:
-        execute.run(tmp_path / "bad.yaml")
+        notebooks.run(tmp_path / "bad.yaml")
     assert not sentinel.exists() and len(str(error.value)) < 5000
 
 
@@ -535,9 +538,9 @@ def no_secret(tmp_path, monkeypatch):
 def test_annotated_file_and_its_record_hold_no_secret(no_secret, model, request):
     model = model if model == "vader" else request.getfixturevalue(model)
     pd.DataFrame({"text": ["so it begins", ""]}).to_csv(no_secret / "in.csv")
-    settings = bulk.Settings(progress=False, chunk=1)
+    settings = annotate_file.Settings(progress=False, chunk=1)
     target = no_secret / "out.jsonl"
-    bulk.annotate_file(
+    annotate_file.annotate_file(
         no_secret / "in.csv", target, model=model, files=settings, tasks=["V-reg"]
     )
     assert (no_secret / "out.jsonl.run" / "run.json").is_file() and target.is_file()

@@ -8,10 +8,14 @@ import pytest
 import torch
 from conftest import ROOT
 
-from emolib import DataError, aeb, finetune, models, predict, series, weights
-from emolib.annotate import Annotator
-from emolib.prompts import to_published
-from emolib.series import SERIES
+from emolib import DataError, models
+from emolib.data import aeb
+from emolib.inference import predict
+from emolib.models import catalog, weight_files
+from emolib.training import finetune
+from emolib.annotation.annotate import Annotator
+from emolib.data.prompts import to_published
+from emolib.models.catalog import SERIES
 
 TOKENIZERS = {
     "llama": "unigram_tokenizer",
@@ -62,7 +66,7 @@ def test_shape_has_the_published_number_of_parameters(name):
     ],
 )
 def test_member_is_found_by_name_hub_id_and_file(name, found):
-    member = series.find(name)
+    member = catalog.find(name)
     assert (member and member.name) == found
 
 
@@ -155,7 +159,7 @@ def test_tokens_are_those_of_the_authors_training_code(kind, save_tiny, sample_a
     """Prompt and answer encoded apart, without special tokens, and 2 at the end."""
     from transformers import AutoTokenizer
 
-    from emolib.encoding import keep_short
+    from emolib.models.tokens import keep_short
 
     real = next(m for m in SERIES.values() if m.kind == kind)
     folder = save_tiny(kind, TOKENIZERS[kind])
@@ -198,7 +202,7 @@ def test_hub_id_is_what_is_asked_for(monkeypatch):
         raise OSError("offline")
 
     monkeypatch.setattr(models, "load_tokenizer", lambda _: None)
-    monkeypatch.setattr(weights, "_read_weights", read)
+    monkeypatch.setattr(weight_files, "_read_weights", read)
     for member in SERIES.values():
         with pytest.raises(DataError, match="offline"):
             models.load(member.name)
@@ -213,9 +217,9 @@ def test_gguf_on_the_hub_is_fetched(monkeypatch, tmp_path):
         (tmp_path / file).touch()
         return str(tmp_path / file)
 
-    monkeypatch.setattr(weights, "hf_hub_download", fetch)
-    found = weights.find_gguf("someone/Emollama-7b-GGUF/Emollama-7b.Q2_K.gguf")
+    monkeypatch.setattr(weight_files, "hf_hub_download", fetch)
+    found = weight_files.find_gguf("someone/Emollama-7b-GGUF/Emollama-7b.Q2_K.gguf")
     assert found == tmp_path / "Emollama-7b.Q2_K.gguf"
     assert asked == [("someone/Emollama-7b-GGUF", "Emollama-7b.Q2_K.gguf")]
     with pytest.raises(DataError, match="ORG/REPO/FILE"):
-        weights.find_gguf("no-such.gguf")
+        weight_files.find_gguf("no-such.gguf")

@@ -2,7 +2,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from emolib import DataError, metrics, significance
+from emolib import DataError
+from emolib.evaluation import metrics, significance
 
 GOLD = [str(value) for value in np.linspace(0.05, 0.95, 40).round(3)]
 GOOD = [float(value) for value in GOLD]

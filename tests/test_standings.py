@@ -3,8 +3,9 @@
 import pandas as pd
 import pytest
 
-from emolib import DataError, plots, standings
-from emolib.standings import COLUMNS, MODEL
+from emolib import DataError
+from emolib.report import plots, standings
+from emolib.report.standings import COLUMNS, MODEL
 
 
 @pytest.fixture

@@ -4,7 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from emolib import DataError, runs, scores, tables
+from emolib import DataError, files
+from emolib.evaluation import score_files
+from emolib.report import paper_tables
 from emolib.tasks import AAID, AEB_2, TASKS
 
 ROW = {
@@ -20,7 +22,7 @@ ROW = {
     "run": "mine",
     "base": "org/Some-7b",
 }
-PUBLISHED = pd.concat([scores.read_published(5), scores.read_published(6)])
+PUBLISHED = pd.concat([score_files.read_published(5), score_files.read_published(6)])
 
 
 def write(folder, *changes: dict, name: str = "mine"):
@@ -31,12 +33,12 @@ def write(folder, *changes: dict, name: str = "mine"):
     return folder
 
 
-def build(folder, *changes: dict, number: int = 5) -> tables.Table:
-    ours = scores.read_ours(write(folder, *changes))
-    return tables.build_scores(pd.concat([PUBLISHED, ours]), number)
+def build(folder, *changes: dict, number: int = 5) -> paper_tables.Table:
+    ours = score_files.read_ours(write(folder, *changes))
+    return paper_tables.build_scores(pd.concat([PUBLISHED, ours]), number)
 
 
-def find(table: tables.Table, model: str, column: tuple) -> tuple[str, str]:
+def find(table: paper_tables.Table, model: str, column: tuple) -> tuple[str, str]:
     """Text and style of a cell."""
     (row,) = np.flatnonzero(table.cells[("", "model")] == model)
     place = table.cells.columns.get_loc(column)
@@ -61,7 +63,7 @@ def test_published_number_is_as_printed(model, task, metric, value):
 
 
 def test_published_tables_hold_every_printed_number():
-    sizes = [len(scores.read_published(number)) for number in (5, 6)]
+    sizes = [len(score_files.read_published(number)) for number in (5, 6)]
     # Dashes: two encoders' four emotions of EI-oc; EmoBank, GoEmotions and SST5 (seven
     # columns) of the two lexicons.
     assert sizes == [19 * 15 - 2 * 4, 14 * 14 - 2 * 7]
@@ -76,19 +78,19 @@ def test_published_averages_follow_from_the_emotions_but_for_two():
 
 
 def test_table_has_the_papers_columns():
-    table = tables.build_scores(PUBLISHED, 5)
+    table = paper_tables.build_scores(PUBLISHED, 5)
     heads = [pair for pair in table.cells.columns if pair[0] == "E-c"]
     assert heads == [("E-c", "acc."), ("E-c", "micro F1"), ("E-c", "macro F1")]
     assert table.cells.shape == (19, 3 + 15)
-    assert tables.build_scores(PUBLISHED, 6).cells.shape == (14, 3 + 14)
+    assert paper_tables.build_scores(PUBLISHED, 6).cells.shape == (14, 3 + 14)
 
 
 def test_best_published_number_is_bold_and_a_dash_is_a_dash():
-    table = tables.build_scores(PUBLISHED, 5)
+    table = paper_tables.build_scores(PUBLISHED, 5)
     best = find(table, "EmoLLaMA-chat-13B", ("EI-reg", "average"))
     assert best == ("0.831", "font-weight: bold")
     assert find(table, "EmoOPT", ("EI-reg", "average")) == ("0.825", "")
-    assert find(table, "SentiBERT", ("EI-oc", "joy")) == (tables.DASH, "")
+    assert find(table, "SentiBERT", ("EI-oc", "joy")) == (paper_tables.DASH, "")
 
 
 def test_our_best_is_italic_and_bold_only_where_it_beats_all(tmp_path):
@@ -120,16 +122,16 @@ def test_our_cell_shows_interval_and_n_only_where_items_are_missing(tmp_path):
 def test_emotion_counts_as_whole_where_its_task_is(tmp_path):
     rows = [{"task": "EI-reg", "n": 4068}]
     rows += [{"task": "EI-reg", "n": 1002, "metric": "pearson.anger"}]
-    ours = scores.read_ours(write(tmp_path, *rows))
+    ours = score_files.read_ours(write(tmp_path, *rows))
     assert ours["partial"].tolist() == [False, False]
 
 
 def test_jaccard_stands_apart_from_printed_accuracy(tmp_path):
     table = build(tmp_path, {"task": "E-c", "metric": "jaccard", "n": 3259})
     name = "Some-7b, zero-shot (mine)"
-    assert find(table, name, ("E-c", "acc."))[0] == tables.DASH
+    assert find(table, name, ("E-c", "acc."))[0] == paper_tables.DASH
     assert find(table, name, ("E-c", "Jaccard"))[0].startswith("0.500")
-    assert find(table, "GPT-4", ("E-c", "Jaccard"))[0] == tables.DASH
+    assert find(table, "GPT-4", ("E-c", "Jaccard"))[0] == paper_tables.DASH
 
 
 def test_rows_say_where_they_come_from(tmp_path):
@@ -142,27 +144,27 @@ def test_rows_say_where_they_come_from(tmp_path):
 def test_same_name_in_two_runs_says_which(tmp_path):
     write(tmp_path, {"model": "VADER", "run": "one"}, name="one")
     write(tmp_path, {"model": "VADER", "run": "two"}, {"model": "x"}, name="two")
-    found = scores.read_ours(tmp_path)["model"].tolist()
+    found = score_files.read_ours(tmp_path)["model"].tolist()
     assert found == ["VADER (one)", "VADER (two)", "x"]
 
 
 def test_sample_rows_are_left_out(tmp_path):
     write(tmp_path, {"data": "sample"}, {"model": "x", "data": "release"})
-    assert scores.read_ours(tmp_path)["model"].tolist() == ["x"]
+    assert score_files.read_ours(tmp_path)["model"].tolist() == ["x"]
 
 
 def test_later_folder_replaces_a_file_of_the_same_name(tmp_path):
     first, second = tmp_path / "a", tmp_path / "b"
     write(first, {"value": 0.1}), write(second, {"value": 0.2})
-    assert scores.read_ours(first, second)["value"].tolist() == [0.2]
-    assert scores.read_ours(first, first)["value"].tolist() == [0.1]
+    assert score_files.read_ours(first, second)["value"].tolist() == [0.2]
+    assert score_files.read_ours(first, first)["value"].tolist() == [0.1]
 
 
 @pytest.mark.parametrize("number", [5, 6])
 def test_tables_are_built_without_any_score_of_ours(tmp_path, number):
     write(tmp_path, {"data": "sample"})
-    for ours in (scores.read_ours(tmp_path), scores.read_ours(tmp_path / "none")):
-        table = tables.build_scores(pd.concat([PUBLISHED, ours]), number)
+    for ours in (score_files.read_ours(tmp_path), score_files.read_ours(tmp_path / "none")):
+        table = paper_tables.build_scores(pd.concat([PUBLISHED, ours]), number)
         assert "no score on these sub-tasks yet" in table.caption
         assert set(table.cells[("", "from")]) == {"published"}
 
@@ -179,7 +181,7 @@ def test_tables_are_built_without_any_score_of_ours(tmp_path, number):
 )
 def test_bad_score_names_file_line_and_column(tmp_path, change, message):
     with pytest.raises(DataError, match=message):
-        scores.read_ours(write(tmp_path, {}, change))
+        score_files.read_ours(write(tmp_path, {}, change))
 
 
 @pytest.mark.parametrize("name", ["model", "metric", "low", "n", "data"])
@@ -188,28 +190,28 @@ def test_missing_column_is_named(tmp_path, name):
     path = tmp_path / "mine_scores.csv"
     pd.read_csv(path).drop(columns=name).to_csv(path, index=False)
     with pytest.raises(DataError, match=rf"mine_scores\.csv:1: no column {name}"):
-        scores.read_ours(tmp_path)
+        score_files.read_ours(tmp_path)
 
 
 def test_unreadable_files_are_data_errors(tmp_path):
     (tmp_path / "mine_scores.csv").write_text("")
     with pytest.raises(DataError, match="not readable CSV"):
-        scores.read_ours(tmp_path)
+        score_files.read_ours(tmp_path)
     with pytest.raises(DataError, match=r"table5\.csv: no such file"):
-        scores.read_published(5, tmp_path)
+        score_files.read_published(5, tmp_path)
     with pytest.raises(DataError, match="no table of scores 7"):
-        tables.build_scores(PUBLISHED, 7)
+        paper_tables.build_scores(PUBLISHED, 7)
 
 
 def test_published_table_with_an_odd_column_is_refused(tmp_path):
     text = "model,kind,source,V-reg.spearman\nx,y,z,0.5\n"
     (tmp_path / "table5.csv").write_text(text)
     with pytest.raises(DataError, match=r"table5\.csv:1: column 'V-reg.spearman'"):
-        scores.read_published(5, tmp_path)
+        score_files.read_published(5, tmp_path)
 
 
 def test_counted_sizes_are_the_published_ones():
-    sizes = tables.count_sizes()
+    sizes = paper_tables.count_sizes()
     assert sizes["published"].tolist() == sizes["ours"].tolist()
     assert sizes.query("table == 3")["task"].tolist()[:5] == list(AAID)
     assert set(sizes.query("table == 3")["task"]) == {*AAID, *AEB_2}
@@ -219,44 +221,44 @@ def test_counted_sizes_are_the_published_ones():
 
 
 def test_committed_sizes_are_what_is_counted_now(tmp_path):
-    path = tables.write_sizes(tmp_path / "new" / "sizes.csv")
-    assert path.read_bytes() == runs.place("figures/data/sizes.csv").read_bytes()
+    path = paper_tables.write_sizes(tmp_path / "new" / "sizes.csv")
+    assert path.read_bytes() == files.place("figures/data/sizes.csv").read_bytes()
 
 
 @pytest.mark.parametrize("number", [1, 3, 5, 6])
 def test_committed_tables_are_made_of_the_committed_scores(tmp_path, number):
-    if number in scores.COLUMNS:
-        both = pd.concat([PUBLISHED, scores.read_ours("figures/data")])
-        table = tables.build_scores(both, number)
+    if number in score_files.COLUMNS:
+        both = pd.concat([PUBLISHED, score_files.read_ours("figures/data")])
+        table = paper_tables.build_scores(both, number)
     else:
-        table = tables.build_sizes(number)
-    for path in tables.write(table, tmp_path):
-        committed = runs.place("figures/tables") / path.name
+        table = paper_tables.build_sizes(number)
+    for path in paper_tables.write(table, tmp_path):
+        committed = files.place("figures/tables") / path.name
         assert path.read_bytes() == committed.read_bytes(), "run `make figures`"
 
 
 def test_sizes_that_differ_are_bold(tmp_path):
-    sizes = tables.count_sizes()
+    sizes = paper_tables.count_sizes()
     sizes.loc[0, "ours"] -= 1
     sizes.to_csv(tmp_path / "sizes.csv", index=False)
-    table = tables.build_sizes(1, tmp_path / "sizes.csv")
+    table = paper_tables.build_sizes(1, tmp_path / "sizes.csv")
     assert table.cells.iloc[0, :3].tolist() == ["EI-reg", "7,102", "7,101"]
     assert table.marks.iloc[0, 1:4].tolist() == ["font-weight: bold"] * 2 + [""]
     with pytest.raises(DataError, match="Table 2 is not there"):
-        tables.build_sizes(2, tmp_path / "sizes.csv")
+        paper_tables.build_sizes(2, tmp_path / "sizes.csv")
 
 
 def test_published_emotions_are_the_corpus_counts(real_data):
-    from emolib import corpora
+    from emolib.data import corpora
 
-    printed = pd.read_csv(runs.place(scores.PAPER) / "table1.csv").set_index("subset")
+    printed = pd.read_csv(files.place(score_files.PAPER) / "table1.csv").set_index("subset")
     for split in ("train", "dev"):
         counts = corpora.read("EI-reg", split)["emotion"].value_counts()
         assert counts.to_dict() == printed[f"raw_{split}"].iloc[:4].to_dict()
 
 
 def test_markdown_keeps_zeros_and_marks_the_best(tmp_path):
-    text = tables.format_markdown(build(tmp_path, {"n": 250}))
+    text = paper_tables.format_markdown(build(tmp_path, {"n": 250}))
     lines = [line for line in text.splitlines() if "EmoLLaMA-chat-13B" in line]
     assert lines[0].split("|")[4].strip() == "**0.831**"
     assert "| 0.720 " in text
@@ -264,7 +266,7 @@ def test_markdown_keeps_zeros_and_marks_the_best(tmp_path):
 
 
 def test_latex_escapes_names_and_stacks_our_cells(tmp_path):
-    text = tables.format_latex(build(tmp_path, {"base": "a_b", "run": "50%"}))
+    text = paper_tables.format_latex(build(tmp_path, {"base": "a_b", "run": "50%"}))
     assert r"a\_b, zero-shot (50\%)" in text
     assert r"\itshape \shortstack{0.500\\{}[0.400, 0.600]}" in text
     assert r"\bfseries 0.831" in text
@@ -272,14 +274,14 @@ def test_latex_escapes_names_and_stacks_our_cells(tmp_path):
 
 
 def test_html_escapes_names(tmp_path):
-    html = tables.style(build(tmp_path, {"model": "<b>x</b>"})).to_html()
+    html = paper_tables.style(build(tmp_path, {"model": "<b>x</b>"})).to_html()
     assert "&lt;b&gt;x" in html and "<b>x" not in html
     assert "0.500<br>[0.400, 0.600]" in html
 
 
 def test_same_table_gives_the_same_bytes(tmp_path):
     table = build(tmp_path, {})
-    written = [tables.write(table, tmp_path / name) for name in ("a", "b")]
+    written = [paper_tables.write(table, tmp_path / name) for name in ("a", "b")]
     assert [p.name for p in written[0]] == ["table5.md", "table5.tex", "table5.html"]
     for one, other in zip(*written, strict=True):
         assert one.read_bytes() == other.read_bytes()

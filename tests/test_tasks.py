@@ -1,6 +1,8 @@
 import pytest
 
-from emolib import DataError, answers, corpora, metrics, prompts
+from emolib import DataError
+from emolib.data import corpora, parsing, prompts
+from emolib.evaluation import metrics
 from emolib.tasks import AAID, AEB_2, TASKS, describe_class, get
 
 EXAMPLE = {  # what the corpus writes, and its value
@@ -54,7 +56,7 @@ def test_class_is_described_as_the_corpus_writes_it():
 @every_task
 def test_example_is_read_and_scored(task):
     written, value = EXAMPLE[task]
-    assert answers.read_gold(task, written) == value
+    assert parsing.read_gold(task, written) == value
     found = metrics.score(task, [written] * 3, [value] * 3)
     assert set(get(task).metrics) < set(found) and found["unparsed"] == 0
 
@@ -84,4 +86,4 @@ def test_sample_has_rows_with_readable_gold(task, split):
     assert len(rows) > 5 and rows["gold"].nunique() > 2
     assert set(rows["emotion"].dropna()) == set(get(task).emotions)
     for gold in rows["gold"]:
-        answers.read_gold(task, gold)
+        parsing.read_gold(task, gold)

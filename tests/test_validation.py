@@ -6,19 +6,12 @@ import numpy as np
 import pytest
 from safetensors.torch import load_file
 
-from emolib import (
-    DataError,
-    aaid,
-    answers,
-    constrained,
-    finetune,
-    metrics,
-    models,
-    predict,
-    runs,
-    validation,
-)
-from emolib.recipe import LossLog
+from emolib import DataError, models, runs
+from emolib.data import aaid, parsing
+from emolib.evaluation import metrics
+from emolib.inference import constrained, predict
+from emolib.training import best_step, finetune
+from emolib.training.recipe import LossLog
 from emolib.tasks import AAID, get
 
 FAST = {
@@ -62,7 +55,7 @@ def say(monkeypatch):
             counted.append(len(rows))
             return next(left)
 
-        monkeypatch.setattr(validation, "score", score)
+        monkeypatch.setattr(best_step, "score", score)
         return counted
 
     return arrange
@@ -162,7 +155,7 @@ def score_by_hand(rows, found) -> float:
             predicted = answered["prediction"].map(tuple).tolist()
             each.append(metrics.score(task, gold, predicted)["jaccard"])
             continue
-        values = np.array([float(answers.read_gold(task, g)) for g in gold])
+        values = np.array([float(parsing.read_gold(task, g)) for g in gold])
         means = np.array(
             [
                 sum(float(name) * p for name, p in table.items())
@@ -196,7 +189,7 @@ def perfect(tiny_model, sample_aaid, monkeypatch):
         return [answer(gold[tuple(each.ids)]) for each in questions]
 
     def answer(row):
-        value = answers.read_gold(row["task"], row["gold"])
+        value = parsing.read_gold(row["task"], row["gold"])
         if get(row["task"]).kind == "labels":
             return {"prediction": () if row["task"] in model.wrong else value}
         value = -value if row["task"] in model.wrong else value
@@ -207,38 +200,38 @@ def perfect(tiny_model, sample_aaid, monkeypatch):
 
 
 def test_perfect_answers_score_one(perfect):
-    assert validation.score(*perfect) == pytest.approx(1)
+    assert best_step.score(*perfect) == pytest.approx(1)
 
 
 @pytest.mark.parametrize("task", ["V-reg", "V-oc", "EI-reg", "EI-oc"])
 def test_each_task_is_a_fifth_of_the_score(perfect, task):
     perfect[0].wrong = (task,)
-    assert validation.score(*perfect) == pytest.approx((4 - 1) / 5)
+    assert best_step.score(*perfect) == pytest.approx((4 - 1) / 5)
 
 
 def test_labels_are_scored_by_jaccard(perfect):
     model, tokenizer, rows = perfect
     model.wrong = ("E-c",)  # no label at all
     gold = [row["gold"] for row in rows if row["task"] == "E-c"]
-    none = sum(not answers.read_gold("E-c", each) for each in gold) / len(gold)
+    none = sum(not parsing.read_gold("E-c", each) for each in gold) / len(gold)
     assert none < 1
-    assert validation.score(model, tokenizer, rows) == pytest.approx((4 + none) / 5)
+    assert best_step.score(model, tokenizer, rows) == pytest.approx((4 + none) / 5)
 
 
 def test_tasks_that_have_no_rows_do_not_count(perfect):
     model, tokenizer, rows = perfect
     model.wrong = ("V-reg",)
     numbers = [n for n, task in enumerate(rows["task"]) if task in ("V-reg", "V-oc")]
-    assert validation.score(model, tokenizer, rows.select(numbers)) == pytest.approx(0)
+    assert best_step.score(model, tokenizer, rows.select(numbers)) == pytest.approx(0)
 
 
 def test_scoring_is_without_dropout_and_leaves_the_model_in_training(judged, rows):
     model, tokenizer = models.load(judged)
     assert model.peft_config["default"].lora_dropout > 0
-    expected = validation.score(model, tokenizer, rows[1])
+    expected = best_step.score(model, tokenizer, rows[1])
     assert not model.training
     model.train()
-    found = validation.score(model, tokenizer, rows[1])
+    found = best_step.score(model, tokenizer, rows[1])
     assert model.training and found == pytest.approx(expected, abs=1e-9)
 
 

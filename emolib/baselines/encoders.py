@@ -26,9 +26,10 @@ from transformers import (
     set_seed,
 )
 
-from emolib import DataError, answers, corpora, models, runs
-from emolib.finetune import train_on
-from emolib.recipe import LossLog
+from emolib import DataError, files, models, runs
+from emolib.data import corpora, parsing
+from emolib.training.finetune import train_on
+from emolib.training.recipe import LossLog
 from emolib.tasks import SPLITS, Task, get
 
 # Alias -> the package that holds the model, and the Hub id where it isn't installed.
@@ -66,7 +67,7 @@ def encoder(
 ) -> tuple[pd.DataFrame, Path]:
     """Predictions on the test split (id, task, emotion, prediction), and the model.
 
-    A prediction is what `answers.parse` gives: a float within `Task.range`, a key of
+    A prediction is what `parsing.parse` gives: a float within `Task.range`, a key of
     `Task.classes`, or a tuple of the labels with a probability of 0.5 or more. Rows are
     in the order of `corpora.read`; the model is a folder that transformers loads.
     `model` is a key of ALIASES, a Hub id or a folder. EI tasks have one model for all
@@ -149,12 +150,12 @@ def _train_and_predict(
     logits = trainer.predict(rows["test"]).predictions
     if not np.isfinite(logits).all():
         raise DataError(f"{folder}: training diverged: take a lower learning_rate")
-    with runs.replacing(folder / "model") as temporary:
+    with files.replacing(folder / "model") as temporary:
         trainer.model.save_pretrained(temporary)
         tokenizer.save_pretrained(temporary)
     table = frames["test"][["id", "task", "emotion"]]
     table = table.assign(prediction=_read_logits(task, logits))
-    with runs.replacing(folder / "predictions.jsonl") as temporary:
+    with files.replacing(folder / "predictions.jsonl") as temporary:
         table.to_json(temporary, orient="records", lines=True, double_precision=15)
     best = {"step": trainer.state.best_global_step, "loss": trainer.state.best_metric}
     runs.finish(folder, steps=trainer.state.global_step, best=best)
@@ -193,7 +194,7 @@ def _encode(frame: pd.DataFrame, task: Task, tokenizer, max_length: int) -> Data
     names = ("emotion", "text") if task.emotions else ("text",)
     segments = (list(frame[name]) for name in names)
     columns = tokenizer(*segments, truncation=True, max_length=max_length)
-    golds = [answers.read_gold(task.name, gold) for gold in frame["gold"]]
+    golds = [parsing.read_gold(task.name, gold) for gold in frame["gold"]]
     return Dataset.from_dict({**columns, "labels": [_aim(task, x) for x in golds]})
 
 

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import openai
 from tqdm import tqdm
 
-from emolib import DataError, runs
+from emolib import DataError, files
 
 _HOPELESS = 20  # failures in a row: a wrong key, a spent quota, a server that is gone
 
@@ -158,6 +158,6 @@ def take_up(partial: Path) -> dict[int, dict]:
     if not partial.exists():
         return {}
     lines = partial.read_bytes().split(b"\n")[:-1]  # what follows the last \n is torn
-    with runs.replacing(partial) as temporary:
+    with files.replacing(partial) as temporary:
         temporary.write_bytes(b"".join(line + b"\n" for line in lines))
     return {record["row"]: record for record in map(json.loads, lines)}

@@ -18,7 +18,7 @@ def lexicon(name: str, rows: Dataset) -> pd.DataFrame:
     the polarity's sign, 0 being neutral. Items of other tasks (emotions, arousal, five
     or seven classes) are left out, as no lexicon here says anything about them.
     `rows` as `aeb.build` or `aeb.read_release` gives them; predictions are values as
-    `answers.parse` gives.
+    `parsing.parse` gives.
 
     Raises DataError for an unknown lexicon and if no item is of a task it can judge.
     """

@@ -12,8 +12,8 @@ import time
 import datasets
 import pandas as pd
 
-from emolib import aaid, corpora
-from emolib.prompts import instructions, render
+from emolib.data import aaid, corpora
+from emolib.data.prompts import instructions, render
 from emolib.tasks import AAID
 
 PAIRS = 3

@@ -8,7 +8,9 @@ import time
 
 import pandas as pd
 
-from emolib import aeb, baselines, corpora, errors, metrics
+from emolib import baselines
+from emolib.data import aeb, corpora
+from emolib.evaluation import item_errors, metrics
 
 
 def report(what: str, start: float) -> None:
@@ -26,14 +28,14 @@ def main() -> None:
     report("read the released benchmark", start)
     start = time.perf_counter()
     found = aeb.read_responses(release / "responses-Emobloom-7b.jsonl", rows)
-    table = errors.compare(rows, found)
+    table = item_errors.compare(rows, found)
     report("read and parse the responses", start)
     start = time.perf_counter()
     scores = metrics.tabulate(table, "EmoBLOOM")
     report("score, 1,000 bootstrap resamples", start)
     start = time.perf_counter()
     words = [baselines.lexicon(name, rows) for name in ("vader", "textblob")]
-    words = [metrics.tabulate(errors.compare(rows, each), "lexicon") for each in words]
+    words = [metrics.tabulate(item_errors.compare(rows, each), "lexicon") for each in words]
     report("both lexicons, scored as well", start)
     print(len(pd.concat([scores, *words])), "scores")
 

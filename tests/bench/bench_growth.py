@@ -17,8 +17,11 @@ import pandas as pd
 from bench_predict import merge
 from measure import FIGURES, measure_machine, save
 
-from emolib import aaid, aeb, batches, models, predict, runs
-from emolib.prompts import instructions, render
+from emolib import models, runs
+from emolib.data import aaid, aeb
+from emolib.inference import predict
+from emolib.training import shared_batches
+from emolib.data.prompts import instructions, render
 from emolib.tasks import TASKS
 
 
@@ -53,7 +56,7 @@ def prepare(share: float, tokenizer) -> dict:
     whole = [prompt + completion for prompt, completion in pairs]
     lengths = [len(ids) for ids in tokenizer(whole).input_ids]
     keys = list(zip(rows["task"], rows["instruction"], strict=True))
-    order = list(batches.Sampler(64, lengths, seed=0, keys=keys))
+    order = list(shared_batches.Sampler(64, lengths, seed=0, keys=keys))
     return {
         "seconds": time.perf_counter() - start,
         "tokens": sum(lengths),

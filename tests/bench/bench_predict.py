@@ -79,7 +79,7 @@ def merge(name: str, folder: str) -> str:
 
 def draw_rounds(benchmark: str, items: int, rounds: int, seed: int) -> list[list[dict]]:
     """The items of each round, in file order: of every task its share of the whole."""
-    from emolib import aeb
+    from emolib.data import aeb
     from emolib.tasks import AAID
 
     rows = aeb.build(list(AAID) if benchmark == "AEB-1" else None)
@@ -146,13 +146,13 @@ def grade(frame, rounds: list[list[dict]], machine: dict):
     greedy generation; `of_bf16_limit`: of the machine's measured matrix products, on
     the tokens that have to be computed (where a run says how many).
     """
-    from emolib import answers, prompts
+    from emolib.data import parsing, prompts
 
     read = {}
     for row in frame.itertuples():
         items = zip(rounds[row.round - 1], row.responses, strict=True)
         read[row.contestant, row.round] = [
-            answers.parse(
+            parsing.parse(
                 item["task"],
                 response,
                 prompts.read_range(item["task"], item["instruction"]),

@@ -37,7 +37,9 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from emolib import aaid, encoding, models, runs  # first: keeps bitsandbytes quiet
+from emolib import files, models
+from emolib.data import aaid
+from emolib.models import tokens  # first: keeps bitsandbytes quiet
 
 # isort: split
 import pandas as pd
@@ -110,8 +112,8 @@ def make_lora():
 
 def make_emolib(rows: Dataset, plan: Plan, folder: str, share: bool):
     """Our trainer, its steps alone: a run's validations and checkpoints left out."""
-    from emolib.recipe import Settings
-    from emolib.trainer import make_trainer
+    from emolib.training.recipe import Settings
+    from emolib.training.sft_trainer import make_trainer
 
     chosen = Settings(
         quantization=None,
@@ -316,7 +318,7 @@ def draw(given) -> tuple[list, list[dict]]:
         if count > len(built[name]) // 10:
             raise SystemExit(f"{count} {name} rows: more than AAID has texts ({data})")
         rows, tokenizer = built[name].select(range(count)), models.load_tokenizer(MODEL)
-        found[name], cut = encoding.keep_short(rows, tokenizer, given.pack)
+        found[name], cut = tokens.keep_short(rows, tokenizer, given.pack)
         if cut:
             raise SystemExit(f"{cut} {name} rows are longer than --pack {given.pack}")
     train = found["train"].to_list()
@@ -387,7 +389,7 @@ def compare(given) -> None:
         curves, rounds = list_losses(frame), frame.drop(columns="loss")
         save(rounds, summary, "train", machine, given.out, **settings)
         text = curves.to_csv(index=False, float_format="%.6g")
-        runs.write_text(f"{given.out}/bench_train_loss.csv", text)
+        files.write_text(f"{given.out}/bench_train_loss.csv", text)
         shown = rounds[rounds["round"] == rounds["round"].max()]
         if summary is None:
             print(shown.to_string(index=False, float_format="%.3f"), flush=True)

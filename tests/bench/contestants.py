@@ -18,7 +18,8 @@ def load_emolib(folder: str, method: str):
     import torch
     from datasets import Dataset
 
-    from emolib import models, predict, runs
+    from emolib import models, runs
+    from emolib.inference import predict
 
     model, tokenizer = models.load(folder, dtype="bfloat16")
     linear = [m for m in model.modules() if isinstance(m, torch.nn.Linear)]
@@ -48,7 +49,8 @@ def load_reference(folder: str):
     import torch
     from transformers import GenerationConfig
 
-    from emolib import models, predict
+    from emolib import models
+    from emolib.inference import predict
 
     dtype = None if torch.cuda.is_available() else "float32"
     model, tokenizer = models.load(folder, dtype=dtype)
@@ -102,7 +104,7 @@ def load_harness(folder: str):
     from lm_eval.models.huggingface import HFLM
     from lm_eval.tasks import TaskManager
 
-    from emolib import harness
+    from emolib.publishing import lm_eval_export
 
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -110,7 +112,7 @@ def load_harness(folder: str):
 
     def work(rows):
         with tempfile.TemporaryDirectory() as parent, _hush():
-            names = harness.export(Dataset.from_list(rows), f"{parent}/aeb")
+            names = lm_eval_export.export(Dataset.from_list(rows), f"{parent}/aeb")
             found = lm_eval.simple_evaluate(
                 model=model,
                 tasks=names,

@@ -12,7 +12,8 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.ticker import NullFormatter
 
-from emolib import plots, runs
+from emolib import files
+from emolib.report import plots
 
 WHAT = {"predict": "items per second", "train": "training rows per second"}
 
@@ -82,8 +83,8 @@ def describe(name: str, data: Path) -> str:
 
 def main() -> None:
     given = [Path(each) for each in sys.argv[1:]]
-    data = given[0] if given else runs.place("figures/data")
-    target = given[1] if given[1:] else runs.place("figures")
+    data = given[0] if given else files.place("figures/data")
+    target = given[1] if given[1:] else files.place("figures")
     plots.set_style()
     for name, rest in (
         ("predict", "; bars: medians, whiskers: least and greatest round"),

@@ -32,7 +32,7 @@ def measure_machine() -> dict:
     """
     import torch
 
-    from emolib import runs
+    from emolib import files, runs
 
     found: dict = {"cpu": _read_cpu(), "cores": os.cpu_count()}
     found["torch_threads"] = torch.get_num_threads()
@@ -240,12 +240,12 @@ def save(frame, summary, name: str, machine: dict, out=FIGURES, **settings) -> N
     The JSON holds the machine with versions and commit, and the benchmark's `settings`.
     `summary` is None while rounds are missing. Files appear whole or not at all.
     """
-    from emolib import runs
+    from emolib import files, runs
 
     Path(out).mkdir(parents=True, exist_ok=True)
     stem = f"{out}/bench_{name}"
-    runs.write_text(f"{stem}.csv", frame.to_csv(index=False, float_format="%.6g"))
-    runs.write_json(f"{stem}.json", {"machine": machine, "settings": settings})
+    files.write_text(f"{stem}.csv", frame.to_csv(index=False, float_format="%.6g"))
+    files.write_json(f"{stem}.json", {"machine": machine, "settings": settings})
     if summary is not None:
         text = summary.to_csv(index=False, float_format="%.6g")
-        runs.write_text(f"{stem}_summary.csv", text)
+        files.write_text(f"{stem}_summary.csv", text)

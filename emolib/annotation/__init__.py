@@ -1,0 +1,1 @@
+"""Texts in, affect out: a list, a file, a folder on a cluster."""

@@ -1,0 +1,1 @@
+"""Corpora to instruction rows and benchmark items; prompts; answers read."""

@@ -1,0 +1,1 @@
+"""Answers and gold in, numbers with intervals out. No torch."""

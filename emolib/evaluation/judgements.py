@@ -1,0 +1,169 @@
+"""Answers' probabilities, as `predict` gives them: averaged, joined with gold, kept.
+
+A record says how probable the model finds every answer that its task allows. What is
+made of that, a class, a number or a set of labels, is decided elsewhere (`decision_rules`).
+
+A frame of judgements has a row per item with task, id, emotion (None where a task has
+none), probabilities (dict: an answer's name to its probability; a label's to the
+probability that the list holds it) and mean (of a score's or class's distribution, in
+the corpus's range; NaN for labels).
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from datasets import Dataset
+
+from emolib import DataError, files
+from emolib.data import parsing
+from emolib.tasks import get
+
+KEYS = ["task", "id", "emotion"]
+NEAR = 0.1  # of the range: a score this close to another counts as equal to it
+_LEAST = 1e-6  # a probability is taken to be this at least
+DIGITS = 4  # decimals that are kept of a probability in a file
+
+
+def expect(task: str, record: Mapping) -> float:
+    """The mean of a score's or a class's distribution, in the corpus's range."""
+    if get(task).kind == "labels":
+        return np.nan
+    return sum(float(name) * p for name, p in record["probabilities"].items())
+
+
+def cool(p: np.ndarray, heat: float) -> np.ndarray:
+    """A distribution [..., answers] at a temperature: above 1 flatter."""
+    logits = np.log(p.clip(_LEAST)) / heat
+    scaled = np.exp(logits - logits.max(-1, keepdims=True))
+    return scaled / scaled.sum(-1, keepdims=True)
+
+
+def cool_labels(p, heat: float) -> np.ndarray:
+    """Probabilities of labels, each for itself, at a temperature."""
+    p = np.asarray(p, dtype=float)
+    p = p.clip(_LEAST, 1 - _LEAST)
+    return 1 / (1 + np.exp(-np.log(p / (1 - p)) / heat))
+
+
+def key_of(task: str, emotion=None) -> str:
+    """How a task, or a task's part about one emotion, is called in kept settings."""
+    return f"{task} {emotion}" if isinstance(emotion, str) else task
+
+
+def average(*responses: pd.DataFrame) -> pd.DataFrame:
+    """Judgements from constrained answers; several answers to an item become one.
+
+    An item that was asked under several instructions gets the mean of its
+    distributions. Items stand in the order in which they first come. DataError for
+    responses without probabilities (method "generate" gives none).
+    """
+    whole = pd.concat(responses, ignore_index=True)
+    if "probabilities" not in whole:
+        raise DataError("responses without probabilities: predict by 'constrained'")
+    found: dict[tuple, list[dict]] = {}
+    named = whole["emotion"].astype(object).where(whole["emotion"].notna(), None)
+    for *key, given in zip(
+        whole["task"], whole["id"], named, whole["probabilities"], strict=True
+    ):
+        found.setdefault(tuple(key), []).append(given)
+    means = [
+        each[0]
+        if len(each) == 1
+        else {name: float(np.mean([one[name] for one in each])) for name in each[0]}
+        for each in found.values()
+    ]
+    table = pd.DataFrame(list(found), columns=KEYS).astype({"emotion": object})
+    table["emotion"] = table["emotion"].where(table["emotion"].notna(), None)
+    return _measure(table.assign(probabilities=means))
+
+
+def exchange(judged: pd.DataFrame, others: pd.DataFrame) -> pd.DataFrame:
+    """`judged` with all judgements of the tasks in `others` replaced by those."""
+    kept = judged[~judged["task"].isin(set(others["task"]))]
+    return pd.concat([kept, others], ignore_index=True)
+
+
+def _measure(table: pd.DataFrame) -> pd.DataFrame:
+    pairs = zip(table["task"], table["probabilities"], strict=True)
+    return table.assign(mean=[expect(t, {"probabilities": p}) for t, p in pairs])
+
+
+def add_gold(judged: pd.DataFrame, rows: Dataset | pd.DataFrame) -> pd.DataFrame:
+    """Judgements with a column gold: the values in `rows` (task, id, emotion, gold).
+
+    DataError for an item that is not among the rows.
+    """
+    table = rows if isinstance(rows, pd.DataFrame) else rows.to_pandas()
+    table = table[[*KEYS, "gold"]].fillna({"emotion": ""}).drop_duplicates(KEYS)
+    merged = judged.assign(emotion=judged["emotion"].fillna("")).merge(
+        table, on=KEYS, how="left", validate="one_to_one"
+    )
+    if merged["gold"].isna().any():
+        first = merged[merged["gold"].isna()].iloc[0]
+        raise DataError(f"no gold for {first['task']} {first['id']} among the rows")
+    gold = [
+        parsing.read_gold(task, each)
+        for task, each in zip(merged["task"], merged["gold"], strict=True)
+    ]
+    return judged.assign(gold=pd.Series(gold, dtype=object, index=judged.index))
+
+
+def save(path: str | Path, parts: Mapping[str, pd.DataFrame], **about) -> Path:
+    """Keeps judgements as compressed Parquet, without any text; the path.
+
+    `parts`: split ("dev", "test") to judgements. `about` goes into the file's metadata.
+    Probabilities are rounded to DIGITS decimals: what is scored is the file.
+    """
+    whole = pd.concat([part.assign(split=name) for name, part in parts.items()])
+    names = {
+        task: list(rows["probabilities"].iloc[0])
+        for task, rows in whole.groupby("task", sort=False)
+    }
+    given = [
+        np.array([each[name] for name in names[task]]).round(DIGITS)
+        for task, each in zip(whole["task"], whole["probabilities"], strict=True)
+    ]
+    columns = {name: pa.array(whole[name], pa.string()) for name in ("split", *KEYS)}
+    columns["probabilities"] = pa.array(given, pa.list_(pa.float32()))
+    told = {"answers": json.dumps(names), "about": json.dumps(about)}
+    table = pa.table(columns).replace_schema_metadata(told)
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with files.replacing(path) as temporary:
+        pq.write_table(table, temporary, compression="zstd", compression_level=19)
+    return path
+
+
+def load(path: str | Path) -> tuple[dict[str, pd.DataFrame], dict]:
+    """What `save` kept: split to judgements, and what was said about them.
+
+    DataError names a file that is not there or is none of `save`'s.
+    """
+    try:
+        table = pq.read_table(path)
+        told = {
+            key.decode(): json.loads(value)
+            for key, value in table.schema.metadata.items()
+        }
+        names = told["answers"]
+        frame = table.to_pandas()
+        given = zip(frame["task"], frame["probabilities"], strict=True)
+        frame["probabilities"] = [
+            dict(zip(names[task], np.asarray(each, float).round(DIGITS), strict=True))
+            for task, each in given
+        ]
+    except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{path}: no file of judgements ({error!r})") from None
+    emotions = frame["emotion"].astype(object)
+    frame["emotion"] = emotions.where(emotions.notna(), None)
+    frame = _measure(frame)
+    parts = {
+        split: rows.drop(columns="split").reset_index(drop=True)
+        for split, rows in frame.groupby("split", sort=False)
+    }
+    return parts, told["about"]

@@ -1,0 +1,301 @@
+"""Gold and predictions in, numbers with intervals out. No torch.
+
+Definitions are those of the official SemEval-2018 Task 1 script (Mohammad et al. 2018);
+names are those of its released output. scipy and scikit-learn do the arithmetic.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+from sklearn.metrics import accuracy_score, cohen_kappa_score, f1_score
+
+from emolib import DataError
+from emolib.data.parsing import read_gold
+from emolib.tasks import Task, get
+
+UNPARSED = ("official", "drop", "worst")
+_NO_CLASS = -99  # stands for an unparsed answer where no class may
+
+
+def score(
+    task: str,
+    gold: Sequence,
+    predicted: Sequence,
+    groups: Sequence | None = None,
+    unparsed: str = "official",
+) -> dict[str, float]:
+    """The task's metrics, `n` and the number of `unparsed` predictions.
+
+    `gold` as the corpora or the release write it, `predicted` as `parsing.parse` gives
+    it (None: unparsed). With `groups` (the emotion of each item) the plain name is the
+    average over groups and "pearson.anger" and so on stand beside it.
+
+    Score and ordinal tasks: Pearson's r in [-1, 1], 0 for constant predictions; also on
+    gold >= 0.5, or on gold != 0 with quadratic weighted kappa. SST5 and TDT: accuracy
+    and macro F1 over the classes in gold. Label tasks: Jaccard accuracy (two empty sets
+    count as 1), micro and macro F1; GoEmotions' "accuracy" is the share of items whose
+    label set is met exactly, as scikit-learn defines it. All in [0, 1].
+
+    `unparsed`: "official", the default, scores them as the official script does (0.5,
+    class 0, no emotion) and, for the tasks that it does not know, as the middle of the
+    range, a wrong class, no label: not answering never pays, and the number of items
+    stays. "drop" leaves them out; "worst" puts the value farthest from gold.
+
+    Raises DataError for lengths that differ, no items, and values outside the task.
+    """
+    found = get(task)
+    parts = prepare(found, gold, predicted, groups, unparsed)
+    result = {}
+    for name in found.metrics:
+        each = {label: METRICS[name](*part) for label, part in parts.items()}
+        result[name] = float(np.mean(list(each.values())))
+        if groups is not None:
+            result |= {f"{name}.{label}": value for label, value in each.items()}
+    labels = np.array([value is None for value in predicted])
+    result["unparsed"] = int(labels.sum())
+    if groups is not None:
+        for label in parts:
+            result[f"unparsed.{label}"] = int(labels[np.array(groups) == label].sum())
+    return result | {"n": len(predicted)}
+
+
+def correlate(
+    task: str, gold: Sequence, means: Sequence[float], groups: Sequence | None = None
+) -> float:
+    """Pearson's r of unrounded predictions, in [-1, 1]; the average over groups.
+
+    For ordinal tasks it is no figure of the official script, which takes classes: it
+    goes by a name of its own, "pearson_of_mean". DataError for unequal lengths.
+    """
+    if not len(gold) == len(means) == len(gold if groups is None else groups):
+        raise DataError(f"{task}: gold, means and groups are not of one length")
+    wanted = np.array([float(read_gold(task, each)) for each in gold])
+    given = np.array(means, dtype=float)
+    labels = np.array([None] * len(gold) if groups is None else list(groups), object)
+    kept = [labels == label for label in dict.fromkeys(labels)]
+    return float(np.mean([_pearson(wanted[own], given[own]) for own in kept]))
+
+
+def intervals(
+    task: str,
+    gold: Sequence,
+    predicted: Sequence,
+    groups: Sequence | None = None,
+    unparsed: str = "official",
+    resamples: int = 1000,
+    seed: int = 0,
+) -> dict[str, tuple[float, float]]:
+    """95 % percentile bootstrap intervals: name -> (low, high), names as in `score`.
+
+    The task's primary metrics, with groups also those of each group. Items are drawn
+    with replacement within each group, since the groups are scored apart. A group
+    needs two items at least.
+    """
+    found = get(task)
+    parts = prepare(found, gold, predicted, groups, unparsed)
+    wanted = {name: list(parts) for name in _pick_metrics(found)}
+    if groups is not None:
+        wanted |= {f"{n}.{label}": [label] for n in wanted for label in parts}
+    return {
+        name: bootstrap(
+            METRICS[name.split(".")[0]], [parts[x] for x in labels], resamples, seed
+        )
+        for name, labels in wanted.items()
+    }
+
+
+def tabulate(table: pd.DataFrame, model: str) -> pd.DataFrame:
+    """Scores with intervals of a table as `item_errors.compare` makes it, a row per metric.
+
+    Columns model, task, metric, value, low, high, n, unparsed. Primary metrics only,
+    for EI tasks the average and each emotion ("pearson.anger").
+    """
+    rows = []
+    for task, items in table.groupby("task", sort=False):
+        groups = items["emotion"] if get(task).emotions else None
+        given = (task, items["gold"], items["predicted"], groups)
+        found, reach = score(*given), intervals(*given)
+        for name, (low, high) in reach.items():
+            group = name.partition(".")[2]
+            unparsed = found[f"unparsed.{group}" if group else "unparsed"]
+            n = int((groups == group).sum()) if group else found["n"]
+            rows.append((model, task, name, found[name], low, high, n, unparsed))
+    names = ["model", "task", "metric", "value", "low", "high", "n", "unparsed"]
+    return pd.DataFrame(rows, columns=names)
+
+
+def format_markdown(scores: pd.DataFrame) -> str:
+    """Averages of a `tabulate` table as Markdown: a row per task and metric.
+
+    Each model's column holds value [low, high], two decimals, and unparsed of n; a dash
+    where a model has no score.
+    """
+    names = list(dict.fromkeys(scores["model"]))
+    lines = ["| sub-task | metric | " + " | ".join(names) + " |"]
+    lines.append("|" + "---|" * (2 + len(names)))
+    plain = scores[~scores["metric"].str.contains(".", regex=False)]
+    for (task, metric), rows in plain.groupby(["task", "metric"], sort=False):
+        cells = {
+            row.model: f"{row.value:.2f} [{row.low:.2f}, {row.high:.2f}]"
+            f" ({row.unparsed} of {row.n} unparsed)"
+            for row in rows.itertuples()
+        }
+        row = [task, metric, *(cells.get(name, "–") for name in names)]
+        lines.append(f"| {' | '.join(row)} |")
+    return "\n".join(lines)
+
+
+def _pick_metrics(task: Task) -> tuple[str, ...]:
+    return task.metrics[: task.primary]
+
+
+def bootstrap(measure, parts: list, resamples: int, seed: int) -> tuple[float, float]:
+    """95 % percentile interval of a measure averaged over parts, items redrawn in each.
+
+    A part is a tuple of arrays with one row per item; `measure` takes them, redrawn.
+    """
+
+    def average(*picks):
+        chosen = zip(parts, [pick.astype(int) for pick in picks], strict=True)
+        return np.mean(
+            [measure(*(side[pick] for side in part)) for part, pick in chosen]
+        )
+
+    drawn = stats.bootstrap(
+        [np.arange(len(part[0])) for part in parts],
+        average,
+        vectorized=False,
+        n_resamples=resamples,
+        method="percentile",
+        rng=np.random.default_rng(seed),
+    )
+    return tuple(float(bound) for bound in drawn.confidence_interval)
+
+
+def prepare(task: Task, gold, predicted, groups, unparsed: str) -> dict:
+    """Group -> gold array, predicted array; without groups one part, called None.
+
+    Scores and classes as floats of shape (items,), label sets as booleans of shape
+    (items, labels). Checks as `score` says.
+    """
+    if unparsed not in UNPARSED:
+        raise DataError(f"unparsed is {unparsed!r}, expected one of {UNPARSED}")
+    gold, predicted = list(gold), list(predicted)
+    groups = [None] * len(gold) if groups is None else list(groups)
+    if not len(gold) == len(predicted) == len(groups):
+        raise DataError(
+            f"{task.name}: {len(gold)} gold answers, {len(predicted)} predictions and"
+            f" {len(groups)} groups: the lengths must agree"
+        )
+    pairs: dict = {label: [] for label in groups}
+    for number, (written, value, label) in enumerate(
+        zip(gold, predicted, groups, strict=True)
+    ):
+        wanted = read_gold(task.name, written)
+        _check(task, value, number)
+        if value is None and unparsed == "drop":
+            continue
+        value = _replace(task, wanted, unparsed) if value is None else value
+        pairs[label].append((_encode(task, wanted), _encode(task, value)))
+    if not pairs or not all(pairs.values()):
+        raise DataError(f"{task.name}: nothing to score (no items, or none parsed)")
+    return {
+        label: tuple(np.array(side) for side in zip(*rows, strict=True))
+        for label, rows in pairs.items()
+    }
+
+
+def _check(task: Task, value, number: int) -> None:
+    if value is None:
+        return
+    if task.kind == "labels":
+        good = isinstance(value, tuple) and set(value) <= set(task.labels)
+    elif not isinstance(value, float | int | np.number):
+        good = False
+    elif task.kind == "ordinal":
+        good = value in task.classes
+    else:
+        good = task.range[0] <= value <= task.range[1]  # False for NaN
+    if not good:
+        raise DataError(
+            f"{task.name}: prediction {number} is {value!r}, which is no answer of this"
+            " task (None stands for an unparsed one)"
+        )
+
+
+def _replace(task: Task, gold, unparsed: str):
+    """What stands in for an unparsed prediction."""
+    if task.kind == "labels":
+        rest = tuple(label for label in task.labels if label not in gold)
+        return () if unparsed == "official" else rest
+    ends = task.range or (min(task.classes), max(task.classes))
+    if unparsed == "official" and task.kind == "score":
+        return (ends[0] + ends[1]) / 2
+    if unparsed == "official":
+        return _NO_CLASS if task.metrics[0] == "accuracy" else 0
+    return max(ends, key=lambda end: abs(end - gold))
+
+
+def _encode(task: Task, value):
+    if task.kind == "labels":
+        return [label in value for label in task.labels]
+    return float(value)
+
+
+def _accuracy(gold: np.ndarray, predicted: np.ndarray) -> float:
+    return float(accuracy_score(gold, predicted))
+
+
+def _pearson(gold: np.ndarray, predicted: np.ndarray) -> float:
+    if len(gold) < 2 or np.ptp(gold) == 0 or np.ptp(predicted) == 0:
+        return 0.0
+    return float(np.corrcoef(gold, predicted)[0, 1])
+
+
+def _kappa(gold: np.ndarray, predicted: np.ndarray) -> float:
+    if len(gold) == 0:
+        return 0.0
+    value = cohen_kappa_score(
+        gold.astype(int), predicted.astype(int), weights="quadratic"
+    )
+    return 0.0 if np.isnan(value) else float(value)
+
+
+def _jaccard(gold: np.ndarray, predicted: np.ndarray) -> float:
+    both, either = (gold & predicted).sum(axis=1), (gold | predicted).sum(axis=1)
+    return float(np.where(either == 0, 1.0, both / np.maximum(either, 1)).mean())
+
+
+def _f1(average: str):
+    def measure(gold: np.ndarray, predicted: np.ndarray) -> float:
+        classes = None if gold.ndim > 1 else np.unique(gold)
+        return float(
+            f1_score(gold, predicted, labels=classes, average=average, zero_division=0)
+        )
+
+    return measure
+
+
+def _where(keep, metric):
+    """A metric on the items whose gold `keep` keeps."""
+
+    def measure(gold: np.ndarray, predicted: np.ndarray) -> float:
+        kept = keep(gold)
+        return metric(gold[kept], predicted[kept])
+
+    return measure
+
+
+METRICS = {
+    "pearson": _pearson,
+    "pearson_gold_0.5_to_1": _where(lambda gold: gold >= 0.5, _pearson),
+    "pearson_gold_not_0": _where(lambda gold: gold != 0, _pearson),
+    "qwk": _kappa,
+    "qwk_gold_not_0": _where(lambda gold: gold != 0, _kappa),
+    "accuracy": _accuracy,
+    "jaccard": _jaccard,
+    "f1_micro": _f1("micro"),
+    "f1_macro": _f1("macro"),
+}

@@ -1,0 +1,1 @@
+"""Prompts in, answers with probabilities out."""

@@ -1,0 +1,280 @@
+"""Prompts in, probabilities of the answers their tasks allow out. No sampling.
+
+Every prompt is one forward pass over tokens of its own: what it shares with others is
+computed once (`prefix_tree`), the allowed answers hang on it as branches (`answer_tree`), and
+the language-model head is asked about their tokens alone.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from accelerate.utils.memory import should_reduce_batch_size
+from transformers.modeling_outputs import BaseModelOutput
+
+from emolib.data import parsing
+from emolib.inference import prefix_tree, tree_attention
+from emolib.inference.answer_tree import Choices, list_choices, read_labels, read_list
+from emolib.evaluation.decision_rules import THRESHOLD
+from emolib.data.prompts import read_range
+from emolib.tasks import describe_class
+
+
+@dataclass(frozen=True)
+class Question:
+    """A prompt's tokens, and the answers it allows."""
+
+    ids: list[int]
+    choices: Choices
+    emotion: str | None = None  # named in the words of a class
+
+    @property
+    def item(self) -> prefix_tree.Item:
+        return prefix_tree.Item(self.ids, self.choices.tokens, self.choices.parents)
+
+
+def read_questions(rows, tokenizer, style: str = "after") -> list[Question]:
+    """One question per row of a Dataset with task, emotion and prompt, in order.
+
+    Rows without an instruction are asked for the corpus's own range. `style`: how the
+    model's answers become tokens, see `tokens`.
+    """
+    whole = rows[:]
+    ids = tokenizer(whole["prompt"]).input_ids
+    told = whole.get("instruction", [""] * len(ids))
+    questions = []
+    for task, instruction, prompt, emotion, each in zip(
+        whole["task"], told, whole["prompt"], whole["emotion"], ids, strict=True
+    ):
+        asked = read_range(task, instruction)
+        allowed = list_choices(task, asked, prompt, tokenizer, style)
+        questions.append(Question(each, allowed, emotion))
+    return questions
+
+
+def judge(model, tokenizer, questions: Sequence[Question], shared: bool) -> list[dict]:
+    """One record per question: response, prediction, probability and so on, see
+    `predict.predict`. All questions are computed together, in halves where the memory
+    does not suffice. `shared`: in one row (if `tree_attention.fits`), else each alone; an
+    encoder-decoder reads each prompt once and its decoder follows the answers.
+    """
+    ask = _ask_together if shared else _ask_alone
+    if model.config.is_encoder_decoder:
+        ask = _ask_decoder
+    if hasattr(model, "ask"):  # llama.cpp
+        ask = _ask_itself
+    found = in_halves(lambda part: ask(model, tokenizer, part), questions)
+    return [
+        describe(question, each)
+        for question, each in zip(questions, found, strict=True)
+    ]
+
+
+def judge_all(
+    model,
+    tokenizer,
+    questions: Sequence[Question],
+    shared: bool,
+    budget: int = 2048,
+    report: Callable[[float], object] = lambda share: None,
+) -> list[dict]:
+    """As `judge`, in batches of at most `budget` tokens; records in the order asked.
+
+    `report` hears the share of the questions that are done.
+    """
+    records: list = [None] * len(questions)
+    done = 0
+    for batch in plan(questions, budget):
+        asked = [questions[number] for number in batch]
+        found = judge(model, tokenizer, asked, shared)
+        for number, record in zip(batch, found, strict=True):
+            records[number] = record
+        done += len(batch)
+        report(done / len(questions))
+    return records
+
+
+def in_halves(work: Callable[[Sequence], list], items: Sequence) -> list:
+    """What `work` gives for the items, one by one; in halves where memory runs out."""
+    try:
+        return list(work(items))
+    except (RuntimeError, MemoryError) as error:
+        if len(items) == 1 or not is_memory(error):
+            raise
+        half = len(items) // 2
+        print(f"Out of memory with {len(items)} prompts: going on with {half}.")
+    return in_halves(work, items[:half]) + in_halves(work, items[half:])
+
+
+def is_memory(error: Exception) -> bool:
+    """Whether an exception says that memory ran out, on whatever device."""
+    return isinstance(error, MemoryError) or should_reduce_batch_size(error)
+
+
+def _ask_itself(model, tokenizer, questions) -> list[np.ndarray]:
+    """Probabilities of the answers per question, from a model that gives them."""
+    return model.ask(questions)
+
+
+def _ask_together(model, tokenizer, questions) -> list[np.ndarray]:
+    """Probabilities of the answers per question, from one shared row."""
+    row = prefix_tree.lay([question.item for question in questions])
+    with torch.inference_mode():
+        hidden = tree_attention.encode(model, row)
+        _, head = tree_attention.take_body(model)
+        found: list = [None] * len(questions)
+        for choices, numbers in _group(questions):
+            spots = [
+                [row.ends[n] if place < 0 else row.branches[n][place] for n in numbers]
+                for place in choices.places
+            ]
+            logits = score(hidden[torch.tensor(spots).T], head, choices.candidates)
+            for n, each in zip(numbers, _measure(choices, logits), strict=True):
+                found[n] = each
+    return found
+
+
+def _measure(choices: Choices, logits: torch.Tensor) -> np.ndarray:
+    """Probabilities [prompts, answers]."""
+    return choices.measure(logits).exp().double().cpu().numpy()
+
+
+def score(hidden: torch.Tensor, head, tokens: list[int]) -> torch.Tensor:
+    """Logits of some tokens alone; the head's other rows are not needed."""
+    bias = head.bias[tokens] if getattr(head, "bias", None) is not None else None
+    return torch.nn.functional.linear(hidden, head.weight[tokens], bias)
+
+
+def _group(questions) -> list[tuple[Choices, list[int]]]:
+    """Question numbers by their choices."""
+    groups: dict[int, tuple[Choices, list[int]]] = {}
+    for number, question in enumerate(questions):
+        found = groups.setdefault(id(question.choices), (question.choices, []))
+        found[1].append(number)
+    return list(groups.values())
+
+
+def _ask_alone(model, tokenizer, questions) -> list[np.ndarray]:
+    """The same from padded batches of whole sequences, one per fork of each answer."""
+    found: list = [None] * len(questions)
+    for choices, numbers in _group(questions):
+        sequences = [
+            [*questions[n].ids, *choices.find_path(place)]
+            for n in numbers
+            for place in choices.places
+        ]
+        inputs = tokenizer.pad(
+            {"input_ids": sequences}, padding_side="left", return_tensors="pt"
+        ).to(model.device)
+        with torch.inference_mode():
+            logits = model(**inputs, logits_to_keep=1, use_cache=False).logits[:, -1]
+        chosen = logits[:, choices.candidates]
+        chosen = chosen.view(len(numbers), len(choices.places), -1)
+        for n, each in zip(numbers, _measure(choices, chosen), strict=True):
+            found[n] = each
+    return found
+
+
+def _ask_decoder(model, tokenizer, questions) -> list[np.ndarray]:
+    """The same from a decoder, which reads off all forks along the longest answers."""
+    found: list = [None] * len(questions)
+    for choices, numbers in _group(questions):
+        paths, spots = choices.list_paths()
+        start = model.config.decoder_start_token_id
+        answers = tokenizer.pad(
+            {"input_ids": [[start, *path] for path in paths]},
+            padding_side="right",
+            return_tensors="pt",
+        ).to(model.device)
+        prompts = tokenizer.pad(
+            {"input_ids": [questions[n].ids for n in numbers]},
+            padding_side="right",
+            return_tensors="pt",
+        ).to(model.device)
+        with torch.inference_mode():
+            logits = _decode(model, prompts, parsing, len(paths))
+        rows, columns = torch.tensor(spots).T
+        chosen = logits[:, rows, columns][..., choices.candidates]
+        for n, each in zip(numbers, _measure(choices, chosen), strict=True):
+            found[n] = each
+    return found
+
+
+def _decode(model, prompts, answers, paths: int) -> torch.Tensor:
+    """Logits [prompts, paths, tokens, vocabulary] after every token of every path."""
+    whole = model.get_base_model() if hasattr(model, "get_base_model") else model
+    states = whole.get_encoder()(**prompts).last_hidden_state
+    count = len(states)
+    logits = model(
+        encoder_outputs=BaseModelOutput(states.repeat_interleave(paths, 0)),
+        attention_mask=prompts["attention_mask"].repeat_interleave(paths, 0),
+        decoder_input_ids=parsing["input_ids"].repeat(count, 1),
+        use_cache=False,
+    ).logits
+    return logits.view(count, paths, *logits.shape[1:])
+
+
+def describe(question: Question, probabilities: np.ndarray) -> dict:
+    """A record for one prompt from its answers' probabilities [answers]."""
+    if question.choices.task.kind == "labels":
+        return _describe_labels(question.choices, probabilities)
+    return _describe_value(question, probabilities)
+
+
+def _describe_value(question: Question, probabilities: np.ndarray) -> dict:
+    """Of a score or class the likeliest, of a score the distribution's moments too."""
+    choices = question.choices
+    task, values = choices.task, np.array(choices.values, dtype=float)
+    best = int(probabilities.argmax())
+    if task.kind == "ordinal":
+        response = describe_class(task, choices.values[best], question.emotion)
+        moments = {"mean": None, "spread": None}
+    else:
+        response = f"{values[best]:.3f}"
+        if choices.asked != task.range:
+            values = np.interp(values, choices.asked, task.range)
+        mean = float(probabilities @ values)
+        spread = float(np.sqrt(probabilities @ (values - mean) ** 2))
+        moments = {"mean": mean, "spread": spread}
+    return {
+        "response": response,
+        "prediction": parsing.parse(task.name, response, choices.asked),
+        "probability": float(probabilities[best]),
+        **moments,
+        "probabilities": {
+            f"{value:.6g}": float(p)
+            for value, p in zip(values, probabilities, strict=True)
+        },
+    }
+
+
+def _describe_labels(choices: Choices, probabilities: np.ndarray) -> dict:
+    """Of labels: those more probable than not; how probable exactly that list is."""
+    task = choices.task
+    held = read_labels(choices, probabilities[None])[0]
+    chosen = tuple(
+        label for label, p in zip(task.labels, held, strict=True) if p >= THRESHOLD
+    )
+    if not chosen and not task.neutral:
+        chosen = (task.labels[int(held.argmax())],)
+    return {
+        "response": ", ".join(chosen) or task.neutral,
+        "prediction": chosen,
+        "probability": read_list(choices, probabilities, chosen),
+        "mean": None,
+        "spread": None,
+        "probabilities": {
+            label: float(p) for label, p in zip(task.labels, held, strict=True)
+        },
+    }
+
+
+def plan(questions: Sequence[Question], budget: int) -> list[list[int]]:
+    """Question numbers per batch of at most `budget` tokens, see `prefix_tree.plan`."""
+    return prefix_tree.plan([question.item for question in questions], budget)
+
+
+def count_tokens(questions: Sequence[Question], batches: list[list[int]]) -> int:
+    """Tokens that have to be computed for these batches, shared parts once in each."""
+    return sum(prefix_tree.count([questions[n].item for n in batch]) for batch in batches)

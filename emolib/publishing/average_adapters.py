@@ -1,0 +1,86 @@
+"""The mean of several adapters as one adapter, which costs no more to ask than one.
+
+The mean of runs that share a start, or of stages of one training, often answers better
+than each of them (model soups: Wortsman et al., ICML 2022). What is averaged here is
+the change that each adapter makes to its base's weights, computed by PEFT and cut to
+the first one's rank.
+"""
+
+from pathlib import Path
+
+import torch
+from peft import get_peft_model_state_dict
+
+from emolib import DataError, models, runs
+from emolib.models import locate
+from emolib.models.weight_files import explain
+
+_MEAN = "mean"
+NOTE = """
+## Averaged
+
+The weights are the mean over {n} runs, this one and those that run.json names under
+averaged_with. Step and validation figures above are this run's alone, before averaging.
+"""
+
+
+def average(run: str | Path, others: list[str | Path]) -> dict[str, torch.Tensor]:
+    """Weights of an adapter by name, float32, that fit the run's adapter_config.json.
+
+    `run` and `others` are fine-tuning runs with an adapter, all on one base model and
+    in one prompt form (DataError), with equal shares in the mean.
+    """
+    known = _read_settings(run)
+    for other in others:
+        found = _read_settings(other)
+        for name in ("model", "prompt_form"):
+            if found.get(name) != known.get(name):
+                raise DataError(
+                    f"{other}: {name} is {found.get(name)!r}, that of {run} is"
+                    f" {known.get(name)!r}: expected the same base and form"
+                )
+    model, _ = models.load(run, device="cpu", dtype="float32")
+    own = model.peft_config["default"]
+    parts = ["default", *(f"other{n}" for n in range(len(others)))]
+    for name, other in zip(parts[1:], others, strict=True):
+        try:
+            model.load_adapter(_find(other), name)
+        except Exception as error:  # the readers' own errors are of every kind
+            raise explain(str(other), error) from error
+    model.base_model.add_weighted_adapter(
+        parts,
+        [1 / len(parts)] * len(parts),
+        _MEAN,
+        combination_type="svd",
+        svd_rank=own.r,
+        svd_full_matrices=False,
+    )
+    scale = own.lora_alpha / own.r  # PEFT writes the mean for a scale of one
+    return {
+        name: (tensor / scale if "lora_B" in name else tensor).contiguous()
+        for name, tensor in get_peft_model_state_dict(model, adapter_name=_MEAN).items()
+    }
+
+
+def describe(others: list[str | Path]) -> list[dict]:
+    """The others' records, with their weights' hashes."""
+    return [
+        {
+            **runs.read(_find(other).parent),
+            "adapter_weights": models.hash_weights(_find(other)),
+        }
+        for other in others
+    ]
+
+
+def _find(run: str | Path) -> Path:
+    return locate.split_adapter(run, None)[1]
+
+
+def _read_settings(run: str | Path) -> dict:
+    folder = _find(run)
+    if not folder:
+        raise DataError(
+            f"{run}: no adapter there: expected a fine-tuning run that tuned one"
+        )
+    return runs.read(folder.parent)["settings"]

@@ -1,0 +1,248 @@
+"""The paper's tables with our rows beside the published ones. No torch.
+
+`build_scores` and `build_sizes` make a `Table`; pandas renders it for a notebook
+(`style`) and as Markdown, LaTeX and HTML (`write`).
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from pandas.io.formats.style import Styler
+
+from emolib import DataError, files
+from emolib.data import prompts
+from emolib.evaluation.score_files import COLUMNS, PAPER, read_csv
+from emolib.tasks import AAID, TASKS
+
+DASH = "–"
+_BOLD, _ITALIC = "font-weight: bold", "font-style: italic"
+_BOTH = f"{_BOLD}; {_ITALIC}"
+_HEADS = {"pearson": "r", "accuracy": "acc.", "jaccard": "Jaccard"}
+_HEADS |= {"f1_micro": "micro F1", "f1_macro": "macro F1"}
+_KEYS = ["origin", "model", "kind", "task", "metric"]
+_SIZES = ["table", "task", "split", "published", "ours"]
+
+_CAPTION = (
+    "Table {number} (AEB-{part}). Published rows: Liu et al. 2024, Table {number}; they"
+    " have no intervals. Our rows: value, [95 % bootstrap interval], n where not every"
+    " item was asked. Bold: column's best; italic: best of ours; dash: none. {remark}"
+)
+_REMARKS = {
+    5: "E-c: the accuracy the paper prints is no Jaccard index; ours is one and has a"
+    " column of its own (papers/emollms_kdd2024/notes.md).",
+    6: "GoEmotions accuracy: ours counts texts whose labels are met exactly; the paper"
+    " does not define its own (papers/emollms_kdd2024/notes.md).",
+}
+_SIZE_CAPTIONS = {
+    1: "Table 1 (AAID). Rows of the training data: published (Liu et al. 2024, Table 1,"
+    " its four emotions added up) and ours. Bold: they differ.",
+    3: "Table 3 (AEB). Items of the benchmark: published (Liu et al. 2024, Table 3) and"
+    " ours. EmoBank is one data set there and three sub-tasks here. Bold: they differ.",
+}
+
+
+@dataclass(frozen=True)
+class Table:
+    """Cells as text (a line break parts value, interval and n), and a style for each.
+
+    `marks` has the shape of `cells` and holds CSS, "" for none. Both have two rows of
+    column heads.
+    """
+
+    name: str
+    caption: str
+    cells: pd.DataFrame
+    marks: pd.DataFrame
+
+
+def build_scores(scores: pd.DataFrame, number: int) -> Table:
+    """Table 5 (AEB-1) or 6 (AEB-2) from frames as `score_files` reads them, concatenated.
+
+    Published rows first, as in print. A model without a score in this table has no row,
+    a column without any is left out.
+    """
+    if number not in COLUMNS:
+        raise DataError(f"no table of scores {number}: there are {sorted(COLUMNS)}")
+    pairs = list(zip(scores["task"], scores["metric"], strict=True))
+    columns = [pair for pair in COLUMNS[number] if pair in pairs]
+    rows = scores[[pair in columns for pair in pairs]]
+    names = rows[_KEYS[:3]].drop_duplicates()
+    names = pd.concat([names[names["origin"] == o] for o in ("published", "ours")])
+    lookup = {tuple(getattr(r, k) for k in _KEYS): r for r in rows.itertuples()}
+    grid = [
+        [lookup.get((*name, *pair)) for pair in columns]
+        for name in names.itertuples(index=False, name=None)
+    ]
+    about = names.set_axis([("", "from"), ("", "model"), ("", "kind")], axis=1)
+    heads = [(task, _head(task, metric)) for task, metric in columns]
+    caption = _CAPTION.format(number=number, part=number - 4, remark=_REMARKS[number])
+    ours = (names["origin"] == "ours").to_numpy()
+    caption += "" if ours.any() else " We have no score on these sub-tasks yet."
+    parts = [[_show(cell) for cell in line] for line in grid], _mark(grid, ours)
+    return _assemble(f"table{number}", caption, about, heads, parts)
+
+
+def count_sizes(folder: str | Path = PAPER) -> pd.DataFrame:
+    """Rows of AAID (Table 1) and items of AEB (Table 3), published beside ours.
+
+    Columns table, task, split, published, ours. Ours are `tasks.TASKS`' sizes, which
+    the tests hold against the corpora, so that no corpus is needed here.
+    """
+    folder, rows = files.place(folder), []
+    first = _expand(folder / "table1.csv", ["raw_train", "raw_dev"])
+    printed = first.groupby("task").sum(numeric_only=True)
+    for name in AAID:
+        for form in ("raw", "instruction"):
+            times = 1 if form == "raw" else len(prompts.instructions(name))
+            for split in ("train", "dev"):
+                theirs = printed.loc[name, f"{form}_{split}"]
+                ours = TASKS[name].sizes[split] * times
+                rows.append((1, name, f"{form} {split}", theirs, ours))
+    third = _expand(folder / "table3.csv", ["size"])
+    for name, theirs in zip(third["task"], third["size"], strict=True):
+        rows.append((3, name, "test", theirs, TASKS[name].items))
+    return pd.DataFrame(rows, columns=_SIZES)
+
+
+def write_sizes(path: str | Path, folder: str | Path = PAPER) -> Path:
+    """Writes what `count_sizes` counts as CSV, whole or not at all."""
+    path = files.place(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    files.write_text(path, count_sizes(folder).to_csv(index=False, lineterminator="\n"))
+    return path
+
+
+def build_sizes(number: int, path: str | Path = "figures/data/sizes.csv") -> Table:
+    """Table 1 (AAID) or 3 (AEB) from the file that `write_sizes` wrote."""
+    path = files.place(path)
+    rows = read_csv(path, _SIZES).query("table == @number")
+    if rows.empty or rows[["published", "ours"]].isna().any(axis=None):
+        raise DataError(f"{path}: Table {number} is not there or has an empty cell")
+    rows = rows.astype({"published": int, "ours": int})
+    splits, names = (list(dict.fromkeys(rows[name])) for name in ("split", "task"))
+    pairs = {
+        (row.task, row.split): (row.published, row.ours) for row in rows.itertuples()
+    }
+    lines = [[pairs[name, split] for split in splits] for name in names]
+    cells = [[f"{n:,}" for pair in line for n in pair] for line in lines]
+    marks = [["" if a == b else _BOLD for a, b in line for _ in "ab"] for line in lines]
+    heads = [(split, side) for split in splits for side in ("published", "ours")]
+    about = pd.DataFrame({("", "task"): names})
+    parts = cells, marks
+    return _assemble(f"table{number}", _SIZE_CAPTIONS[number], about, heads, parts)
+
+
+def style(table: Table) -> Styler:
+    """The table as pandas shows it in a notebook and writes it as HTML."""
+    look = [
+        {"selector": "caption", "props": "text-align: left; font-size: 90%"},
+        {"selector": "th, td", "props": "text-align: left; font-size: 80%"},
+        {"selector": "td", "props": "white-space: nowrap; vertical-align: top"},
+    ]
+    # str, since the escaped text is a Markup whose own replace would escape the <br>.
+    styler = _dress(table, "html", lambda text: str(text).replace("\n", "<br>"))
+    styler = styler.set_caption(table.caption).set_table_styles(look)
+    return styler.set_uuid(table.name)
+
+
+def format_latex(table: Table) -> str:
+    """The table as LaTeX, no wider than the page; its first line names the packages."""
+    text = _dress(table, "latex", _stack).to_latex(
+        hrules=True, convert_css=True, environment="table*", multicol_align="c",
+        label=f"tab:{table.name}", position_float="centering",
+        caption=table.caption.replace("%", r"\%").replace("_", r"\_"),
+    )  # fmt: skip
+    begin, end = r"\begin{adjustbox}{max width=\textwidth}", r"\end{adjustbox}"
+    text = text.replace(r"\begin{tabular}", begin + "\n" + r"\begin{tabular}")
+    text = text.replace(r"\end{tabular}", r"\end{tabular}" + "\n" + end)
+    return "% \\usepackage{booktabs, multirow, adjustbox}\n" + text
+
+
+def format_markdown(table: Table) -> str:
+    """The table as Markdown: one row of heads, `<br>` inside cells, caption below."""
+    texts = table.cells.map(lambda text: text.replace("|", r"\|").replace("\n", "<br>"))
+    ends = table.marks.replace({_BOTH: "***", _BOLD: "**", _ITALIC: "*"})
+    shown = ends + texts + ends
+    shown.columns = [" ".join(pair).strip() for pair in shown.columns]
+    # Without disable_numparse 0.720 would lose its zero.
+    text = shown.to_markdown(index=False, disable_numparse=True)
+    return f"{text}\n\n{table.caption}\n"
+
+
+def write(table: Table, folder: str | Path) -> list[Path]:
+    """Writes NAME.md, NAME.tex (booktabs) and NAME.html into `folder`; their paths.
+
+    Same table, same bytes; each file whole or not at all.
+    """
+    folder = files.place(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    texts = {
+        "md": format_markdown(table),
+        "tex": format_latex(table),
+        "html": style(table).to_html(doctype_html=True),
+    }
+    paths = {folder / f"{table.name}.{end}": text for end, text in texts.items()}
+    for path, text in paths.items():
+        files.write_text(path, text)
+    return list(paths)
+
+
+def _dress(table: Table, form: str, lines) -> Styler:
+    styler = table.cells.style.hide(axis="index").format(lines, escape=form)
+    styler = styler.format_index(escape=form, axis=1)
+    return styler.apply(lambda _: table.marks, axis=None)
+
+
+def _expand(path: Path, needed: list[str]) -> pd.DataFrame:
+    """A published table with a row per task: the column `tasks` may name several."""
+    table = read_csv(path, ["tasks", *needed])
+    return table.assign(task=table["tasks"].str.split()).explode("task")
+
+
+def _assemble(
+    name: str, caption: str, about: pd.DataFrame, heads: list, parts
+) -> Table:
+    columns = pd.MultiIndex.from_tuples([*about.columns, *heads])
+    blank = [[""] * about.shape[1]] * len(about)
+    cells, marks = (
+        pd.DataFrame(
+            [[*one, *other] for one, other in zip(left, right, strict=True)],
+            columns=columns,
+        )
+        for left, right in zip((about.to_numpy().tolist(), blank), parts, strict=True)
+    )
+    return Table(name, caption, cells, marks)
+
+
+def _head(task: str, metric: str) -> str:
+    _, _, emotion = metric.partition(".")
+    return emotion or ("average" if TASKS[task].emotions else _HEADS[metric])
+
+
+def _show(cell) -> str:
+    if cell is None:
+        return DASH
+    if cell.origin == "published":
+        return f"{cell.value:.3f}"
+    value, low, high = (f"{x:.3f}" for x in (cell.value, cell.low, cell.high))
+    n = f"\nn = {cell.n:.0f}" if cell.partial else ""
+    return f"{value}\n[{low}, {high}]{n}"
+
+
+def _mark(grid: list, ours: np.ndarray) -> np.ndarray:
+    """CSS of each cell: bold for a column's best as printed, italic for our best."""
+    shown = [[np.nan if c is None else round(c.value, 3) for c in row] for row in grid]
+    values = pd.DataFrame(shown)
+    best = values == values.max()
+    mine = (values == values[ours].max()) & ours[:, None]
+    return np.select([best & mine, best, mine], [_BOTH, _BOLD, _ITALIC], "")
+
+
+def _stack(text: str) -> str:
+    """A LaTeX cell of several lines."""
+    lines = text.replace(DASH, "--").split("\n")
+    # The empty group: a [ right after a line break would be read as its option.
+    joined = r"\\{}".join(lines)
+    return rf"\shortstack{{{joined}}}" if len(lines) > 1 else joined

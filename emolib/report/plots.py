@@ -1,0 +1,253 @@
+"""Scores become Axes, one function per figure; `save` writes vector and PNG.
+
+Every function draws on the Axes it is given (or new ones) and returns them. `note` is
+set below the figure: say there which data were drawn, above all the bundled sample.
+"""
+
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+
+from emolib import DataError, files
+from emolib.evaluation.item_errors import describe
+from emolib.evaluation.metrics import score
+from emolib.tasks import get
+
+SAMPLE_NOTE = "Drawn from the bundled sample: says nothing about a model's quality."
+
+
+def set_style() -> None:
+    """Colour-blind safe, readable at column width in print."""
+    sns.set_theme(context="paper", style="whitegrid", palette="colorblind")
+    plt.rcParams |= {"figure.dpi": 110, "savefig.dpi": 200, "svg.hashsalt": "emolib"}
+
+
+def save(axes: Axes, path: str | Path, note: str = "") -> list[Path]:
+    """Writes `path` as .svg and .png with the note below; returns both paths.
+
+    Same figure, same bytes: no dates, fixed ids.
+    """
+    figure = axes.figure
+    if note:
+        figure.canvas.draw()
+        lowest = figure.get_tightbbox().y0 / figure.get_figheight()
+        figure.text(0.5, lowest - 0.03, note, ha="center", va="top", fontsize="small")
+    paths = [Path(path).with_suffix(suffix) for suffix in (".svg", ".png")]
+    paths[0].parent.mkdir(parents=True, exist_ok=True)
+    for target, empty in zip(paths, ({"Date": None}, {"Software": None}), strict=True):
+        with files.replacing(target) as temporary:
+            figure.savefig(
+                temporary, format=target.suffix[1:], bbox_inches="tight", metadata=empty
+            )
+    return paths
+
+
+def draw_loss(log: pd.DataFrame, axes: Axes | None = None) -> Axes:
+    """Training and validation loss (nats per token) by optimizer step."""
+    axes = axes or plt.subplots(figsize=(5, 3))[1]
+    for column, name in (("loss", "training"), ("eval_loss", "validation")):
+        part = log.dropna(subset=[column])
+        axes.plot(part["step"], part[column], marker="o", markersize=3, label=name)
+    axes.set(xlabel="optimizer step", ylabel="loss, nats per token", ylim=(0, None))
+    axes.legend()
+    return axes
+
+
+def draw_scores(scores: pd.DataFrame, axes: Axes | None = None) -> Axes:
+    """Score and 95 % interval per task and metric, one colour per model.
+
+    `scores`: columns model, task, metric, value, low, high, n. A model without a score
+    leaves its place empty.
+    """
+    names = {"pearson": "r", "jaccard": "Jaccard", "f1_micro": "micro F1"}
+    names["f1_macro"] = "macro F1"
+    scores = scores.reset_index(drop=True)
+    groups = scores["task"] + "\n" + scores["metric"].replace(names)
+    labels = list(dict.fromkeys(groups))
+    models = list(dict.fromkeys(scores["model"]))
+    wide = max(6, len(labels), 0.12 * len(labels) * (len(models) + 1))
+    axes = axes or plt.subplots(figsize=(wide, 3))[1]
+    width = 0.8 / len(models)
+    for number, model in enumerate(models):
+        rows = scores[scores["model"] == model]
+        places = groups[rows.index].map(labels.index)
+        places = places + (number - (len(models) - 1) / 2) * width
+        reach = [rows["value"] - rows["low"], rows["high"] - rows["value"]]
+        bars = axes.bar(
+            places, rows["value"], width, yerr=reach, capsize=2, label=model
+        )
+        axes.bar_label(
+            bars, fmt="%.2f", fontsize=6 if len(models) < 4 else 4, padding=2
+        )
+    axes.axhline(0, color="black", linewidth=0.8)
+    axes.set_xticks(np.arange(len(labels)), labels)
+    axes.set(ylabel="score (95 % interval)", ylim=(min(0, *scores["low"]) - 0.06, 1))
+    axes.grid(axis="x", visible=False)
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=len(models))
+    return axes
+
+
+def draw_agreement(table: pd.DataFrame, task: str) -> Axes:
+    """Gold against predicted with a smoothed mean, and below it the residuals."""
+    rows = _take(table, task)
+    figure, (upper, lower) = plt.subplots(
+        2, 1, figsize=(4.5, 5.5), sharex=True, height_ratios=(2, 1)
+    )
+    hue = "emotion" if get(task).emotions else None
+    style = {"s": 14, "alpha": 0.5, "hue": hue}
+    sns.scatterplot(rows, x="predicted", y="gold", ax=upper, **style)
+    _smooth(rows, "gold", upper)
+    low, high = get(task).range
+    upper.plot([low, high], [low, high], color="grey", linestyle="--", linewidth=1)
+    rows = rows.assign(residual=rows["gold"] - rows["predicted"])
+    sns.scatterplot(rows, x="predicted", y="residual", ax=lower, legend=False, **style)
+    _smooth(rows, "residual", lower)
+    lower.axhline(0, color="grey", linestyle="--", linewidth=1)
+    r = score(task, rows["gold"], list(rows["predicted"]))["pearson"]
+    whole = (table["task"] == task).sum()
+    upper.set(
+        title=f"{task}: n = {len(rows)} of {whole}, r = {r:.2f}", ylabel="gold score"
+    )
+    lower.set(xlabel="predicted score", ylabel="gold - predicted")
+    if hue:
+        sns.move_legend(upper, "upper left", bbox_to_anchor=(1, 1))
+    figure.align_ylabels()
+    return upper
+
+
+def draw_calibration(table: pd.DataFrame, task: str, axes: Axes | None = None) -> Axes:
+    """Mean gold score (95 % interval) per tenth of the predicted scores."""
+    axes = axes or plt.subplots(figsize=(4, 3.5))[1]
+    rows = _take(table, task)
+    tenth = pd.qcut(rows["predicted"].rank(method="first"), min(10, len(rows)), False)
+    rows = rows.assign(tenth=tenth)
+    rows["mean predicted"] = rows.groupby("tenth")["predicted"].transform("mean")
+    sns.lineplot(
+        rows, x="mean predicted", y="gold", errorbar=("ci", 95), seed=0, ax=axes,
+        marker="o", err_style="bars",
+    )  # fmt: skip
+    low, high = get(task).range
+    axes.plot([low, high], [low, high], color="grey", linestyle="--", linewidth=1)
+    axes.set(xlabel="mean predicted score of the tenth", ylabel="mean gold score")
+    axes.set(title=f"{task}: n = {len(rows)} in tenths", xlim=(low, high))
+    return axes
+
+
+def draw_confusion(table: pd.DataFrame, task: str, axes: Axes | None = None) -> Axes:
+    """Share of each gold class that was predicted as each class, rows sum to 1."""
+    axes = axes or plt.subplots(figsize=(4.5, 3.8))[1]
+    rows, classes = _take(table, task), list(get(task).classes)
+    gold, predicted = rows["gold"].astype(int), rows["predicted"].astype(int)
+    counts = confusion_matrix(gold, predicted, labels=classes)
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    names = [f"{c} (n={n})" for c, n in zip(classes, counts.sum(axis=1), strict=True)]
+    sns.heatmap(
+        shares, annot=True, fmt=".2f", vmin=0, vmax=1, cmap="cividis", ax=axes,
+        xticklabels=classes, yticklabels=names, cbar_kws={"label": "share of row"},
+    )  # fmt: skip
+    axes.set(xlabel="predicted class", ylabel="gold class", title=task)
+    axes.grid(visible=False)
+    axes.tick_params(axis="y", rotation=0)
+    return axes
+
+
+def draw_labels(
+    table: pd.DataFrame, task: str = "E-c", axes: Axes | None = None
+) -> Axes:
+    """Precision, recall and F1 of every label, most frequent first."""
+    axes = axes or plt.subplots(figsize=(6.5, 3.2))[1]
+    gold, predicted = _binarize(table, task)
+    measured = precision_recall_fscore_support(gold, predicted, zero_division=0)
+    names = [
+        f"{label}\nn={n}" for label, n in zip(gold.columns, measured[3], strict=True)
+    ]
+    wide = pd.DataFrame(
+        dict(zip(("precision", "recall", "F1"), measured[:3], strict=True)), index=names
+    ).iloc[np.argsort(-measured[3], kind="stable")]
+    long = wide.rename_axis("label").reset_index().melt("label", var_name="measure")
+    sns.barplot(long, x="label", y="value", hue="measure", ax=axes)
+    axes.set(xlabel=f"emotion, n of {len(gold)} gold texts", ylim=(0, 1))
+    axes.set_ylabel("share of 1")
+    axes.tick_params(axis="x", labelsize=7, rotation=35)
+    sns.move_legend(axes, "lower center", bbox_to_anchor=(0.5, 1), ncols=3, title=None)
+    return axes
+
+
+def draw_cooccurrence(table: pd.DataFrame, task: str = "E-c") -> Axes:
+    """How often label B stands where label A does: gold left, predicted right."""
+    figure, both = plt.subplots(1, 2, figsize=(9, 4), sharey=True)
+    sides = zip(both, _binarize(table, task), ("gold", "predicted"), strict=True)
+    for axes, marks, title in sides:
+        counts = marks.T.astype(int) @ marks.astype(int)
+        shares = counts.div(np.maximum(np.diag(counts), 1), axis=0)
+        sns.heatmap(
+            shares.mask(np.eye(len(shares), dtype=bool)), vmin=0, vmax=1, ax=axes,
+            cmap="cividis", square=True, cbar=title == "predicted",
+            cbar_kws={"label": "share of A's texts with B"},
+        )  # fmt: skip
+        axes.set(title=f"{title}, n = {len(marks)}", xlabel="label B", ylabel="")
+        axes.grid(visible=False)
+    both[0].set_ylabel("label A")
+    figure.tight_layout()
+    return both[0]
+
+
+def draw_error_by_feature(table: pd.DataFrame) -> Axes:
+    """Mean error (95 % interval) by text length, emoji, hashtags and negation."""
+    figure, all_axes = plt.subplots(1, 4, figsize=(10, 3), sharey=True)
+    rows = table.dropna(subset=["error"]).reset_index(drop=True)
+    rows = rows.assign(error=rows["error"].astype(float), **describe(rows["text"]))
+    edges = [0, 8, 15, 22, np.inf]
+    rows["words"] = pd.cut(rows["words"], edges, labels=["1-8", "9-15", "16-22", "23+"])
+    for axes, name in zip(
+        all_axes, ("words", "emoji", "hashtags", "negation"), strict=False
+    ):
+        sns.pointplot(
+            rows, x=name, y="error", hue="task", errorbar=("ci", 95), seed=0, ax=axes,
+            dodge=0.4, markersize=4, linewidth=1, legend=name == "words",
+        )  # fmt: skip
+        counts = rows[name].value_counts()
+        ticks = [label.get_text() for label in axes.get_xticklabels()]
+        shown = [
+            f"{t}\nn={counts[t if name == 'words' else t == 'True']}" for t in ticks
+        ]
+        axes.set_xticks(axes.get_xticks(), shown)
+        axes.set(xlabel=name, ylabel="mean error, share of scale", ylim=(0, None))
+    figure.tight_layout()
+    sns.move_legend(
+        all_axes[0], "lower left", bbox_to_anchor=(0, 1), ncols=5, title=None
+    )
+    return all_axes[0]
+
+
+def _take(table: pd.DataFrame, task: str) -> pd.DataFrame:
+    """A task's parsed rows with numbers as numbers; DataError if there are none."""
+    rows = table[(table["task"] == task) & table["predicted"].notna()]
+    if rows.empty:
+        raise DataError(f"{task}: no answer could be read, so there is nothing to draw")
+    rows = rows.reset_index(drop=True)
+    return rows.astype({"gold": float, "predicted": float})
+
+
+def _smooth(rows: pd.DataFrame, column: str, axes: Axes) -> None:
+    if rows["predicted"].nunique() > 3:
+        sns.regplot(
+            rows, x="predicted", y=column, lowess=True, scatter=False, ax=axes,
+            color="black",
+        )  # fmt: skip
+
+
+def _binarize(table: pd.DataFrame, task: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Gold and predicted labels as truth tables; an unparsed answer has none."""
+    rows, labels = table[table["task"] == task], get(task).labels
+    return tuple(
+        pd.DataFrame([[label in (value or ()) for label in labels] for value in column])
+        .set_axis(labels, axis=1)
+        .astype(bool)
+        for column in (rows["gold"], rows["predicted"])
+    )

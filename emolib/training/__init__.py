@@ -1,0 +1,1 @@
+"""Instruction rows in, adapters out, through TRL and transformers."""

@@ -1,0 +1,77 @@
+"""How well a model in training answers validation rows, which chooses the best step.
+
+A validation loss counts every token of an answer alike; what is reported in the end are
+correlations and overlaps of label sets, and the step with the lowest loss need not be
+the one with the best of those.
+"""
+
+import numpy as np
+
+from emolib import DataError
+from emolib.evaluation import judgements, metrics
+from emolib.inference import constrained, tree_attention
+from emolib.tasks import get
+
+CHOICES = ("loss", "score")
+NEEDED = ("task", "emotion", "prompt", "gold")
+
+
+def check(choose_by: str, rows) -> None:
+    """DataError for a rule that does not exist, or rows that it cannot score."""
+    if choose_by not in CHOICES:
+        raise DataError(
+            f"choose_by {choose_by!r}: expected one of {', '.join(CHOICES)}"
+        )
+    missing = [name for name in NEEDED if name not in rows.column_names]
+    if choose_by == "score" and missing:
+        raise DataError(
+            f"choose_by='score' needs validation rows with {', '.join(NEEDED)}:"
+            f" {', '.join(missing)} missing (aaid.build gives them)"
+        )
+
+
+class Judged:
+    """A Trainer whose evaluations also say `eval_score`, on the rows in `judged`."""
+
+    judged = None
+
+    def evaluation_loop(self, *given, **more):
+        """The trainer's own evaluation, with the score among its metrics."""
+        output = super().evaluation_loop(*given, **more)
+        if self.judged is not None:
+            model = self.accelerator.unwrap_model(self.model)
+            output.metrics["eval_score"] = score(
+                model, self.processing_class, self.judged
+            )
+        return output
+
+
+def score(model, tokenizer, rows) -> float:
+    """The mean over the rows' tasks, in [-1, 1], by constrained answers.
+
+    Score and ordinal tasks: Pearson's r of the distribution's mean, averaged over
+    emotions; label tasks: the Jaccard index of the labels more probable than not.
+    """
+    style = getattr(model, "settings", {}).get("answers", "after")
+    questions = constrained.read_questions(rows, tokenizer, style)
+    shared = tree_attention.fits(model, tokenizer)
+    training = model.training
+    model.eval()
+    try:
+        records = constrained.judge_all(model, tokenizer, questions, shared)
+    finally:
+        model.train(training)
+    whole = rows[:]
+    tasks = sorted(set(whole["task"]))
+    return float(np.mean([_score_task(task, whole, records) for task in tasks]))
+
+
+def _score_task(task: str, whole: dict, records: list) -> float:
+    own = [n for n, name in enumerate(whole["task"]) if name == task]
+    gold = [whole["gold"][n] for n in own]
+    if get(task).kind == "labels":
+        predicted = [records[n]["prediction"] for n in own]
+        return metrics.score(task, gold, predicted)["jaccard"]
+    means = [judgements.expect(task, records[n]) for n in own]
+    groups = [whole["emotion"][n] for n in own]
+    return metrics.correlate(task, gold, means, groups)
