@@ -10,8 +10,8 @@ from test_calibration import judge
 from emolib import DataError, notebooks, runs
 from emolib.evaluation import judgements
 from emolib.report import ablation, standings
-from emolib.training import finetune
 from emolib.tasks import AAID
+from emolib.training import finetune
 
 
 @pytest.fixture

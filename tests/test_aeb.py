@@ -5,8 +5,8 @@ import pytest
 
 from emolib import DataError
 from emolib.data import aeb, parsing, prompts
-from emolib.evaluation import item_errors, metrics
 from emolib.data.prompts import instructions
+from emolib.evaluation import item_errors, metrics
 from emolib.tasks import AAID, TASKS
 
 LINE = {

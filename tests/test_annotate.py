@@ -6,14 +6,14 @@ import pytest
 
 from emolib import DataError, models
 from emolib.annotation import annotate, backends
-from emolib.data import aeb
-from emolib.evaluation import decision_rules
-from emolib.inference import constrained, predict
 from emolib.annotation.annotate import Annotator
+from emolib.annotation.backends import COLUMNS
+from emolib.data import aeb
+from emolib.data.prompts import instructions, render
+from emolib.evaluation import decision_rules
 from emolib.evaluation.decision_rules import Decisions
 from emolib.evaluation.judgements import expect
-from emolib.annotation.backends import COLUMNS
-from emolib.data.prompts import instructions, render
+from emolib.inference import constrained, predict
 from emolib.tasks import AAID, EMOTIONS, TASKS
 
 TEXTS = ["I am so happy today!", "Leave me alone.", "They lied to us, again 😡"]

@@ -7,16 +7,16 @@ import pytest
 import torch
 
 from emolib import DataError, models, runs
+from emolib.annotation.annotate import Annotator
 from emolib.data import aaid
 from emolib.evaluation import metrics
 from emolib.inference import predict
-from emolib.models import tokens
-from emolib.training import finetune
-from emolib.annotation.annotate import Annotator
 from emolib.inference.answer_tree import list_choices, read_labels
 from emolib.inference.constrained import read_questions
-from emolib.training.recipe import LossLog
+from emolib.models import tokens
 from emolib.tasks import AAID, TASKS
+from emolib.training import finetune
+from emolib.training.recipe import LossLog
 
 # Architecture and a tokenizer as its models have it: the five of the paper's series,
 # then modern ones (Llama 3, Qwen 2 and 3, Gemma 3, SmolLM3).

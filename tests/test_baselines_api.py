@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from emolib import DataError, models, runs
+from emolib.baselines.api import api, unwrap
 from emolib.data import aeb
 from emolib.inference import predict
-from emolib.baselines.api import api, unwrap
 
 KEY = "sk-test-4711-never-write-me"
 FAST = {"progress": False, "max_retries": 2, "timeout": 5.0, "concurrency": 4}

@@ -8,9 +8,9 @@ import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, Trainer
 
 from emolib import DataError, runs
-from emolib.data import corpora, parsing
 from emolib.baselines import encoders as module
 from emolib.baselines.encoders import encoder, read
+from emolib.data import corpora, parsing
 from emolib.tasks import TASKS, get
 
 FAST = {"data": "sample", "epochs": 3, "train_rows": 24, "progress": False}

@@ -11,8 +11,8 @@ import pooch
 import pytest
 
 from emolib import DataError, models, runs
-from emolib.annotation import annotate_file
 from emolib.annotation import annotate as judging
+from emolib.annotation import annotate_file
 from emolib.baselines import lexicons
 
 WORDS = ["good", "bad", "so sad", "great joy", "a table", "good", "", "awful 😭"]
@@ -48,7 +48,9 @@ def annotate(source, target, text_column="text", model="vader", **options) -> Pa
         key: options.pop(key) for key in ("tasks", "max_tokens") if key in options
     }
     files = annotate_file.Settings(**{"chunk": 3, "progress": False} | options)
-    return annotate_file.annotate_file(source, target, text_column, model, files, **settings)
+    return annotate_file.annotate_file(
+        source, target, text_column, model, files, **settings
+    )
 
 
 def interrupt(monkeypatch, after: int) -> None:

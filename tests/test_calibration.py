@@ -8,7 +8,13 @@ import pytest
 
 from emolib import DataError
 from emolib.annotation import backends
-from emolib.evaluation import calibration, decision_rules, judgements, metrics, stacked_regression
+from emolib.evaluation import (
+    calibration,
+    decision_rules,
+    judgements,
+    metrics,
+    stacked_regression,
+)
 from emolib.tasks import AAID, get
 
 HALF = 60  # items per task and emotion, in dev and in test
@@ -192,7 +198,9 @@ def test_fast_score_of_labels_is_that_of_the_metrics(seed):
     held = given >= 0.5
     names = ("jaccard", "f1_micro", "f1_macro")
     expected = np.mean([metrics.METRICS[name](gold, held) for name in names])
-    assert decision_rules._score_labels(gold, held) == pytest.approx(expected, abs=1e-12)
+    assert decision_rules._score_labels(gold, held) == pytest.approx(
+        expected, abs=1e-12
+    )
     nothing = np.zeros_like(gold)
     assert decision_rules._score_labels(nothing, nothing) == pytest.approx(1 / 3)
 
@@ -276,7 +284,9 @@ def test_a_development_item_is_joined_by_weights_of_others():
     dev = tell(count=60)
     changed = dev.copy()
     changed.at[0, "gold"] = 9.0  # EI-reg of text "0"
-    before, after = (stacked_regression.cross_fit(each)["mean"] for each in (dev, changed))
+    before, after = (
+        stacked_regression.cross_fit(each)["mean"] for each in (dev, changed)
+    )
     assert before[0] == pytest.approx(after[0])
     assert not np.allclose(before, after, equal_nan=True)
 
@@ -304,7 +314,9 @@ def test_questions_that_were_not_asked(halves):
     assert "V-oc" not in fewer and "V-oc" not in fewer["V-reg"]
     other = test[test["task"] == "V-reg"].assign(task="V-A", mean=0.3)
     asked = pd.concat([test, other], ignore_index=True)
-    assert (stacked_regression.join(asked, weights).query("task == 'V-A'")["mean"] == 0.3).all()
+    assert (
+        stacked_regression.join(asked, weights).query("task == 'V-A'")["mean"] == 0.3
+    ).all()
 
 
 # Calibration

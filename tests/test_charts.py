@@ -107,7 +107,9 @@ def test_only_the_best_of_many_are_drawn():
 
 def test_missing_score_is_no_bar():
     rows = join(1)
-    axes = paper_figures.draw_figure2(rows[(rows["origin"] != "ours") | (rows.task == "E-c")])
+    axes = paper_figures.draw_figure2(
+        rows[(rows["origin"] != "ours") | (rows.task == "E-c")]
+    )
     heights = [bar.get_height() for bar in axes.patches if bar.get_hatch()]
     assert np.isnan(heights).tolist() == [True] * 4 + [False]
 

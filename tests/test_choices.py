@@ -8,8 +8,8 @@ from conftest import ARCHITECTURES
 
 from emolib import DataError
 from emolib.data import aeb, parsing
-from emolib.inference import answer_tree, constrained
 from emolib.data.prompts import read_range
+from emolib.inference import answer_tree, constrained
 from emolib.tasks import TASKS, get
 
 

@@ -6,9 +6,9 @@ import torch
 
 from emolib import models, runs
 from emolib.data import parsing
+from emolib.data.prompts import read_range
 from emolib.evaluation import item_errors
 from emolib.inference import constrained, predict, tree_attention
-from emolib.data.prompts import read_range
 
 FAST = {"tokens_per_batch": 700, "progress": False}
 COLUMNS = ["id", "task", "emotion", "response", "prediction", "probability", "mean"]

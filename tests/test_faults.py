@@ -20,16 +20,18 @@ from safetensors.torch import load_file
 from transformers import trainer
 
 from emolib import DataError, files, models, runs
+from emolib.annotation import annotate as judging
 from emolib.annotation import annotate_file
 from emolib.inference import constrained, predict, tree_attention
 from emolib.training import finetune
-from emolib.annotation import annotate as judging
 from emolib.training.sft_trainer import CompletionTrainer
 
 # A child that is forked from a process with everything imported starts in no time; the
 # fork server itself has started no threads, as this process may have.
 CHILDREN = multiprocessing.get_context("forkserver")
-CHILDREN.set_forkserver_preload(["pytest", "emolib.annotation.annotate_file", "emolib.training.finetune"])
+CHILDREN.set_forkserver_preload(
+    ["pytest", "emolib.annotation.annotate_file", "emolib.training.finetune"]
+)
 TUNING = {
     "quantization": None,
     "batch_size": 8,
@@ -523,7 +525,9 @@ def limit(request, monkeypatch):
             return original(*given, **more)
 
         monkeypatch.setattr(owner, name, work)
-        monkeypatch.setattr(tree_attention, "fits", lambda *_: True)  # it tries a prompt
+        monkeypatch.setattr(
+            tree_attention, "fits", lambda *_: True
+        )  # it tries a prompt
 
     return call
 

@@ -14,11 +14,11 @@ from emolib import DataError, files, models, runs
 from emolib.data import aaid
 from emolib.inference import predict, tree_attention
 from emolib.models import tokens
-from emolib.training import finetune, recipe, shared_batches
-from emolib.training.shared_batches import Sampler
 from emolib.models.locate import BUNDLED
 from emolib.tasks import AAID
+from emolib.training import finetune, recipe, shared_batches
 from emolib.training.sft_trainer import CompletionTrainer
+from emolib.training.shared_batches import Sampler
 
 FAST = {
     "batch_size": 8,

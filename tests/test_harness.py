@@ -70,7 +70,9 @@ def ours(rows, tmp_path_factory):
     model, tokenizer = models.load("smollm2-135m", dtype="float32")
     run = tmp_path_factory.mktemp("ours") / "run"
     asking = {"method": "generate", "progress": False}  # as the harness does
-    return item_errors.compare(rows, predict.predict(rows, model, tokenizer, run, **asking))
+    return item_errors.compare(
+        rows, predict.predict(rows, model, tokenizer, run, **asking)
+    )
 
 
 @pytest.mark.slow

@@ -11,11 +11,11 @@ import pytest
 import torch
 
 from emolib import DataError, models
+from emolib.annotation.annotate import Annotator
 from emolib.data import aeb
 from emolib.inference import predict
 from emolib.models import llamacpp
 from emolib.publishing import gguf
-from emolib.annotation.annotate import Annotator
 
 SCRIPT = Path(sys.prefix) / "llama.cpp" / gguf.SCRIPT
 READY = SCRIPT.is_file() and importlib.util.find_spec("llama_cpp")

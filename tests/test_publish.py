@@ -23,9 +23,9 @@ from transformers.pipelines import SUPPORTED_TASKS
 from emolib import DataError, models
 from emolib.data import corpora
 from emolib.publishing import hub
-from emolib.training import finetune
 from emolib.publishing.cards import about, describe_model, upload
 from emolib.tasks import AAID
+from emolib.training import finetune
 
 ROOT = Path(__file__).parents[1]
 SCORES = ROOT / "figures" / "data" / "semeval_cpu_scores.csv"

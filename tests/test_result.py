@@ -12,7 +12,15 @@ import pytest
 
 from emolib import models
 from emolib.data import aaid, aeb
-from emolib.evaluation import calibration, decision_rules, item_errors, judgements, metrics, score_files, stacked_regression
+from emolib.evaluation import (
+    calibration,
+    decision_rules,
+    item_errors,
+    judgements,
+    metrics,
+    score_files,
+    stacked_regression,
+)
 from emolib.models import weight_files
 from emolib.report import calibration_plots, plots, released, standings
 from emolib.tasks import AAID, TASKS, get
@@ -138,7 +146,9 @@ def test_scores_are_those_of_the_judgements(decided, rows):
 
 def test_intervals_are_those_of_the_judgements(decided, rows):
     answers = decided[standings.MODEL].query("task == 'TDT'")
-    found = metrics.tabulate(item_errors.compare(rows["test"], answers), standings.MODEL)
+    found = metrics.tabulate(
+        item_errors.compare(rows["test"], answers), standings.MODEL
+    )
     known = read("answers_scores").query("task == 'TDT' and model == @standings.MODEL")
     for name in ("value", "low", "high"):
         np.testing.assert_allclose(known[name], found[name], atol=1e-6)
@@ -240,7 +250,10 @@ def test_figures_show_the_scores(trust, held, tmp_path):
     drawn = {
         "standings": (standings.draw(ours, standings.MODEL), standings.NOTE),
         "reliability": (calibration_plots.draw_reliability(trust), note),
-        "coverage": (calibration_plots.draw_coverage(held[held["answers"] == "joined"]), note),
+        "coverage": (
+            calibration_plots.draw_coverage(held[held["answers"] == "joined"]),
+            note,
+        ),
     }
     for kind, (axes, below) in drawn.items():
         plots.save(axes, tmp_path / kind, below)

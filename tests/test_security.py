@@ -17,9 +17,9 @@ import torch
 
 from emolib import DataError, models, notebooks
 from emolib.annotation import annotate_file, read_files
+from emolib.annotation.annotate import Annotator
 from emolib.data import prompts
 from emolib.inference import predict
-from emolib.annotation.annotate import Annotator
 
 MODULE = """
 import pathlib

@@ -9,13 +9,13 @@ import torch
 from conftest import ROOT
 
 from emolib import DataError, models
+from emolib.annotation.annotate import Annotator
 from emolib.data import aeb
+from emolib.data.prompts import to_published
 from emolib.inference import predict
 from emolib.models import catalog, weight_files
-from emolib.training import finetune
-from emolib.annotation.annotate import Annotator
-from emolib.data.prompts import to_published
 from emolib.models.catalog import SERIES
+from emolib.training import finetune
 
 TOKENIZERS = {
     "llama": "unigram_tokenizer",

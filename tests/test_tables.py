@@ -163,7 +163,10 @@ def test_later_folder_replaces_a_file_of_the_same_name(tmp_path):
 @pytest.mark.parametrize("number", [5, 6])
 def test_tables_are_built_without_any_score_of_ours(tmp_path, number):
     write(tmp_path, {"data": "sample"})
-    for ours in (score_files.read_ours(tmp_path), score_files.read_ours(tmp_path / "none")):
+    for ours in (
+        score_files.read_ours(tmp_path),
+        score_files.read_ours(tmp_path / "none"),
+    ):
         table = paper_tables.build_scores(pd.concat([PUBLISHED, ours]), number)
         assert "no score on these sub-tasks yet" in table.caption
         assert set(table.cells[("", "from")]) == {"published"}
@@ -251,7 +254,9 @@ def test_sizes_that_differ_are_bold(tmp_path):
 def test_published_emotions_are_the_corpus_counts(real_data):
     from emolib.data import corpora
 
-    printed = pd.read_csv(files.place(score_files.PAPER) / "table1.csv").set_index("subset")
+    printed = pd.read_csv(files.place(score_files.PAPER) / "table1.csv").set_index(
+        "subset"
+    )
     for split in ("train", "dev"):
         counts = corpora.read("EI-reg", split)["emotion"].value_counts()
         assert counts.to_dict() == printed[f"raw_{split}"].iloc[:4].to_dict()

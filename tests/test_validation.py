@@ -10,9 +10,9 @@ from emolib import DataError, models, runs
 from emolib.data import aaid, parsing
 from emolib.evaluation import metrics
 from emolib.inference import constrained, predict
+from emolib.tasks import AAID, get
 from emolib.training import best_step, finetune
 from emolib.training.recipe import LossLog
-from emolib.tasks import AAID, get
 
 FAST = {
     "quantization": None,

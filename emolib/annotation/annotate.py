@@ -13,10 +13,10 @@ import pandas as pd
 from tqdm import tqdm
 
 from emolib import DataError, runs
-from emolib.baselines import lexicons
 from emolib.annotation.backends import COLUMNS, LanguageModel, Lexicon
-from emolib.data.prompts import FORMS
 from emolib.annotation.write_files import mend
+from emolib.baselines import lexicons
+from emolib.data.prompts import FORMS
 from emolib.tasks import AAID, get
 
 DEFAULT = "emo-smollm2-135m"

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from emolib import DataError, files, runs
 from emolib.annotation import read_files, write_files
-from emolib.annotation.annotate import Annotator, DEFAULT
+from emolib.annotation.annotate import DEFAULT, Annotator
 
 STDIN = "-"
 
@@ -220,7 +220,9 @@ class _Job:
         """How many rows were judged now, and not before."""
         made, hidden = 0, not self.files.progress
         with tqdm(total=self.source.rows, unit="row", disable=hidden) as bar:
-            for number, frame in enumerate(read_files.read(self.source, self.files.chunk)):
+            for number, frame in enumerate(
+                read_files.read(self.source, self.files.chunk)
+            ):
                 texts, path = list(frame[self.source.column]), self._find_part(number)
                 if path.is_file():
                     self.annotator.take_up(texts, self._read_part(path, len(texts)))

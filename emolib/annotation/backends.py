@@ -8,8 +8,8 @@ from datasets import Dataset
 
 from emolib import DataError
 from emolib.baselines import lexicons
-from emolib.evaluation.judgements import NEAR, cool, cool_labels, expect, key_of
 from emolib.data.prompts import instructions, render
+from emolib.evaluation.judgements import NEAR, cool, cool_labels, expect, key_of
 from emolib.tasks import AAID, Task, get
 
 COLUMNS = {

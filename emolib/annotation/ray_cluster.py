@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from emolib import DataError, files
-from emolib.annotation.annotate import Annotator, DEFAULT, list_columns
+from emolib.annotation.annotate import DEFAULT, Annotator, list_columns
 from emolib.tasks import AAID
 
 _ROWS_PER_FILE = 100_000

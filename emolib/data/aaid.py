@@ -171,7 +171,7 @@ def export(
         with files.replacing(folder / "data" / f"{name}.jsonl") as temporary:
             frame.to_json(temporary, orient="records", lines=True, force_ascii=False)
     sizes = {name: len(rows) for name, rows in dataset.items()}
-    template = (resources.files("emolib") / "dataset_card.md").read_text("utf-8")
+    template = (resources.files("emolib.data") / "dataset_card.md").read_text("utf-8")
     sizes |= {"size": _name_size(sum(sizes.values())), "source": source}
     sizes["license"] = "mit" if free else "other\nlicense_name: research-only"
     files.write_text(folder / "README.md", template.format(**sizes))

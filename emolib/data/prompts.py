@@ -37,7 +37,7 @@ def instructions(task: str, own_range: bool = False) -> tuple[str, ...]:
     key = found.ask or task
     if own and found.ask == "V-reg":
         key = "own valence"
-    text = (resources.files("emolib") / "instructions.yaml").read_text("utf-8")
+    text = (resources.files("emolib.data") / "instructions.yaml").read_text("utf-8")
     classes = " ".join(
         f"{value}: {words.format(emotion='E')}."
         for value, words in found.classes.items()

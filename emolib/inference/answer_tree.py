@@ -14,8 +14,8 @@ from functools import cached_property, lru_cache
 import numpy as np
 import torch
 
-from emolib.models.tokens import choose_style, encode_answers
 from emolib.data.prompts import complete, form_of
+from emolib.models.tokens import choose_style, encode_answers
 from emolib.tasks import Task, get
 
 STEP = 0.1  # of a score's range: digits that say less than this are not asked for

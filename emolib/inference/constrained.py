@@ -14,10 +14,10 @@ from accelerate.utils.memory import should_reduce_batch_size
 from transformers.modeling_outputs import BaseModelOutput
 
 from emolib.data import parsing
+from emolib.data.prompts import read_range
+from emolib.evaluation.decision_rules import THRESHOLD
 from emolib.inference import prefix_tree, tree_attention
 from emolib.inference.answer_tree import Choices, list_choices, read_labels, read_list
-from emolib.evaluation.decision_rules import THRESHOLD
-from emolib.data.prompts import read_range
 from emolib.tasks import describe_class
 
 
@@ -277,4 +277,6 @@ def plan(questions: Sequence[Question], budget: int) -> list[list[int]]:
 
 def count_tokens(questions: Sequence[Question], batches: list[list[int]]) -> int:
     """Tokens that have to be computed for these batches, shared parts once in each."""
-    return sum(prefix_tree.count([questions[n].item for n in batch]) for batch in batches)
+    return sum(
+        prefix_tree.count([questions[n].item for n in batch]) for batch in batches
+    )

@@ -17,8 +17,8 @@ from tqdm import tqdm
 from transformers import GenerationConfig
 
 from emolib import DataError, files, runs
-from emolib.inference import constrained, tree_attention
 from emolib.data.prompts import form_of
+from emolib.inference import constrained, tree_attention
 from emolib.tasks import get
 
 METHODS = ("constrained", "generate")

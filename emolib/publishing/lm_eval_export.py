@@ -13,7 +13,7 @@ from datasets import Dataset
 from emolib import DataError, files
 from emolib.tasks import Task, get
 
-_SCORING = Path(__file__).with_name("harness_scoring.py")
+_SCORING = Path(__file__).with_name("lm_eval_scoring.py")
 
 
 def export(rows: Dataset, folder: str | Path) -> list[str]:

@@ -18,8 +18,8 @@ from emolib.data import aaid
 from emolib.evaluation import judgements, metrics
 from emolib.inference import predict
 from emolib.report import standings
-from emolib.training import launch
 from emolib.tasks import AAID, get
+from emolib.training import launch
 
 RUN = "notebooks/runs/emo_smollm2_ablation.yaml"
 TABLE = "figures/data/emo_smollm2_ablation.csv"

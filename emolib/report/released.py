@@ -10,10 +10,16 @@ import pandas as pd
 
 from emolib import DataError, files
 from emolib.data import aeb, corpora
-from emolib.evaluation import decision_rules, item_errors, judgements, significance, stacked_regression
+from emolib.evaluation import (
+    decision_rules,
+    item_errors,
+    judgements,
+    significance,
+    stacked_regression,
+)
+from emolib.models.catalog import BUNDLED
 from emolib.report import standings
 from emolib.tasks import AAID, get
-from emolib.models.catalog import BUNDLED
 
 THEIRS = {"EmoLLaMA-chat-7B": "Emollama-chat-7b", "EmoBLOOM": "Emobloom-7b"}
 JUDGEMENTS = "figures/data/emo_smollm2_judgements.parquet"

@@ -176,7 +176,9 @@ def write(readme: str | Path, ours: pd.DataFrame) -> None:
 
 def main() -> None:
     """Our tables in the README and our figure, redrawn from the committed scores."""
-    ours = score_files.read_csv(files.place(SCORES), ["model", "task", "metric", "value"])
+    ours = score_files.read_csv(
+        files.place(SCORES), ["model", "task", "metric", "value"]
+    )
     write("README.md", ours)
     plots.set_style()
     plots.save(draw(ours, MODEL), files.place(FIGURE), NOTE)

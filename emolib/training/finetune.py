@@ -27,13 +27,13 @@ from transformers import TrainerState, TrainingArguments
 from transformers.trainer_utils import get_last_checkpoint
 
 from emolib import DataError, files, models, runs
-from emolib.publishing import average_adapters
-from emolib.training import recipe, seq2seq_trainer
-from emolib.training import best_step as judging
 from emolib.data.aaid import check_rows
+from emolib.data.prompts import form_of
 from emolib.inference.constrained import is_memory
 from emolib.models.tokens import keep_short
-from emolib.data.prompts import form_of
+from emolib.publishing import average_adapters
+from emolib.training import best_step as judging
+from emolib.training import recipe, seq2seq_trainer
 from emolib.training.recipe import Settings, count_processes
 from emolib.training.sft_trainer import make_trainer
 

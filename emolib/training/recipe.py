@@ -20,8 +20,8 @@ from transformers import EarlyStoppingCallback, TrainerCallback
 from transformers.pytorch_utils import Conv1D
 
 from emolib import DataError, files, models
-from emolib.models.locate import split_adapter
 from emolib.models.catalog import BUNDLED
+from emolib.models.locate import split_adapter
 from emolib.models.weight_files import explain, hash_weights
 
 

@@ -11,11 +11,11 @@ from transformers import (
 )
 
 from emolib import DataError
-from emolib.training import recipe
-from emolib.training.shared_batches import Sampler
 from emolib.models.tokens import keep_short
-from emolib.training.recipe import Settings
+from emolib.training import recipe
 from emolib.training.best_step import Judged
+from emolib.training.recipe import Settings
+from emolib.training.shared_batches import Sampler
 
 _COLUMNS = ["input_ids", "labels"]
 

@@ -7,13 +7,13 @@ from trl import SFTConfig, SFTTrainer
 
 from emolib import DataError
 from emolib.inference import constrained, tree_attention
-from emolib.training import recipe, shared_batches
-from emolib.training.shared_batches import Sampler
 from emolib.inference.answer_tree import list_choices
 from emolib.models.tokens import keep_short
-from emolib.training.recipe import Settings
 from emolib.tasks import get
+from emolib.training import recipe, shared_batches
 from emolib.training.best_step import Judged
+from emolib.training.recipe import Settings
+from emolib.training.shared_batches import Sampler
 
 
 def make_trainer(model, tokenizer, train, validation, folder: Path, chosen: Settings):

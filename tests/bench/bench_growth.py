@@ -19,10 +19,10 @@ from measure import FIGURES, measure_machine, save
 
 from emolib import models, runs
 from emolib.data import aaid, aeb
-from emolib.inference import predict
-from emolib.training import shared_batches
 from emolib.data.prompts import instructions, render
+from emolib.inference import predict
 from emolib.tasks import TASKS
+from emolib.training import shared_batches
 
 
 def time_predict(rows, model, tokenizer) -> dict:

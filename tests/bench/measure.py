@@ -32,7 +32,7 @@ def measure_machine() -> dict:
     """
     import torch
 
-    from emolib import files, runs
+    from emolib import runs
 
     found: dict = {"cpu": _read_cpu(), "cores": os.cpu_count()}
     found["torch_threads"] = torch.get_num_threads()
@@ -240,7 +240,7 @@ def save(frame, summary, name: str, machine: dict, out=FIGURES, **settings) -> N
     The JSON holds the machine with versions and commit, and the benchmark's `settings`.
     `summary` is None while rounds are missing. Files appear whole or not at all.
     """
-    from emolib import files, runs
+    from emolib import files
 
     Path(out).mkdir(parents=True, exist_ok=True)
     stem = f"{out}/bench_{name}"

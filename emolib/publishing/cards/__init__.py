@@ -14,7 +14,7 @@ from huggingface_hub import DatasetCard, DatasetCardData, ModelCard, ModelCardDa
 
 from emolib import DataError, __version__
 from emolib.data import prompts
-from emolib.publishing.cards.about import About, LICENSE_FILE
+from emolib.publishing.cards.about import LICENSE_FILE, About
 from emolib.publishing.cards.results import to_eval_results
 from emolib.tasks import AAID, TASKS
 

@@ -119,6 +119,8 @@ def _hides(value) -> bool:
 
 
 def _aliases() -> dict[str, str]:
-    from emolib.models.catalog import ALIASES  # imports torch, which the builder's card needs not
+    from emolib.models.catalog import (
+        ALIASES,  # imports torch, which the builder's card needs not
+    )
 
     return ALIASES
