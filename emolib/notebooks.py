@@ -1,18 +1,17 @@
-"""Runs the notebooks with a run file's parameters, through papermill.
+"""Runs the notebooks with a run file's parameters, which are checked first.
 
 papermill itself only warns of a parameter that a notebook does not know, and passes any
-type. Here both stop a run: before it starts (`run`), and in the notebook (`check`) for
-those who call papermill themselves.
-
-    python -m emolib.notebooks notebooks/runs/sample.yaml
+type. Here both stop a run: before it starts (`run`, `train`), and in the notebook
+(`check`) for those who call papermill themselves.
 """
 
-import argparse
 import ast
 import json
 import os
 import posixpath
 import reprlib
+import time
+from collections.abc import Collection
 from pathlib import Path
 
 import yaml
@@ -21,28 +20,64 @@ from emolib import DataError, files
 
 _WRITTEN = ("out", "figures", "name")  # parameters that say where things are written
 _TYPES = {"int": int, "float": float | int, "str": str, "bool": bool}
+INSTALLS, LOOKS = "nbval-skip", "look"  # tags of cells that `train` leaves out
+
+
+def find_notebooks(folder: str | Path = "notebooks") -> list[Path]:
+    """The numbered notebooks, in order; DataError outside a checkout."""
+    found = sorted(files.place(folder).glob("[0-9][0-9]_*.ipynb"))
+    if not found:
+        raise DataError(
+            f"no notebooks in {files.place(folder)}: run files need a checkout of the"
+            " project, so start this in one"
+        )
+    return found
 
 
 def read_parameters(notebook: str | Path) -> dict[str, tuple[str, object]]:
     """Name -> (type's name, default) of a notebook's cell tagged `parameters`."""
-    cells = json.loads(Path(notebook).read_text(encoding="utf-8"))["cells"]
-    for cell in cells:
-        if "parameters" in cell["metadata"].get("tags", []):
-            body = ast.parse("".join(cell["source"])).body
-            return {
-                node.target.id: (ast.unparse(node.annotation), _evaluate(node.value))
-                for node in body
-                if isinstance(node, ast.AnnAssign)
-            }
-    raise DataError(f"{notebook}: no cell tagged parameters")
+    import papermill
+
+    found = papermill.inspect_notebook(str(notebook))
+    if not found:
+        raise DataError(f"{notebook}: no cell tagged parameters")
+    return {
+        name: (about["inferred_type_name"], ast.literal_eval(about["default"]))
+        for name, about in found.items()
+    }
 
 
-def check(namespace: dict) -> None:
+def read_run(file: str | Path, **changes) -> dict:
+    """A run file's parameters, with `changes` in the place of some.
+
+    DataError for one that no notebook has, or of another type.
+    """
+    file = Path(file)
+    try:
+        given = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (FileNotFoundError, IsADirectoryError):
+        others = ", ".join(sorted(p.stem for p in file.parent.glob("*.yaml")))
+        raise DataError(f"{file}: no such run file (there are: {others})") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise DataError(f"{file}: not readable YAML: {error}") from None
+    if not isinstance(given, dict):
+        raise DataError(f"{file}: expected lines of the form parameter: value")
+    given |= changes
+    validate(given, _read_types(find_notebooks()), str(file))
+    return given
+
+
+def check(namespace: dict, **choices: tuple) -> None:
     """Stops a notebook that papermill gave a parameter it has not, or of another type.
 
-    Call it with `globals()` after the parameters cell. Parameters of the notebooks
-    beside it are let through, as one run file serves them all.
+    Call it with `globals()` after the parameters cell; `choices` names the values that
+    a parameter may have. Parameters of the notebooks beside it are let through, as one
+    run file serves them all. DataError names the parameter.
     """
+    for name, allowed in choices.items():
+        if namespace[name] not in allowed:
+            known = ", ".join(map(repr, allowed))
+            raise DataError(f"{name} {namespace[name]!r}: expected one of {known}")
     given = {}
     for source in namespace.get("In", []):
         if source.startswith("# Parameters"):
@@ -53,21 +88,36 @@ def check(namespace: dict) -> None:
             }
     own = namespace.get("__annotations__", {})
     known = {name: getattr(kind, "__name__", str(kind)) for name, kind in own.items()}
-    beside = {} if given.keys() <= known.keys() else _read_all(find_notebooks())
-    _validate(given, beside | known, "this notebook")
+    beside = {} if given.keys() <= known.keys() else _read_types(find_notebooks())
+    validate(given, beside | known, "this notebook")
 
 
-def find_notebooks(folder: str | Path = "notebooks") -> list[Path]:
-    """The numbered notebooks, in order."""
-    return sorted(files.place(folder).glob("[0-9][0-9]_*.ipynb"))
+def validate(given: dict, known: dict[str, str], where: str) -> None:
+    """DataError for a parameter that is not in `known` (name -> type), or wrong."""
+    for name, value in given.items():
+        if name not in known:
+            raise DataError(
+                f"{where}: no parameter {name!r}: there are {', '.join(sorted(known))}"
+            )
+        kind = known[name]
+        if not isinstance(value, _TYPES[kind]) or (
+            isinstance(value, bool) and kind != "bool"
+        ):
+            hint = " (YAML wants a dot in it: 2.0e-4)" if kind == "float" else ""
+            raise DataError(
+                f"{where}: parameter {name} is {reprlib.repr(value):.200}, expected"
+                f" {kind}{hint}"
+            )
+        if name in _WRITTEN:
+            _check_place(name, value, where)
 
 
-def run(file: str | Path, only: list[str] | None = None) -> list[Path]:
+def run(file: str | Path, only: Collection[str] = ()) -> list[Path]:
     """Executes the notebooks with the parameters in a YAML file; the executed copies.
 
     `only`: numbers of notebooks ("02"), else all. The copies lie under runs/NAME/, NAME
-    being the file's. DataError, before anything runs, names a parameter that no
-    notebook has or that is of another type.
+    being the file's. Prints a line per notebook with its time. DataError, before
+    anything runs, names a parameter that no notebook has or that is of another type.
     """
     import papermill
 
@@ -75,23 +125,59 @@ def run(file: str | Path, only: list[str] | None = None) -> list[Path]:
     given = read_run(file)
     if os.environ.get("EMOLIB_DATA"):
         os.environ["EMOLIB_DATA"] = os.path.abspath(os.environ["EMOLIB_DATA"])
-    notebooks = find_notebooks()
-    chosen = [path for path in notebooks if not only or path.name[:2] in only]
     target = files.place("runs") / file.stem / "notebooks"
     target.mkdir(parents=True, exist_ok=True)
     done = []
-    for path in chosen:
-        print(f"{path.name} ...", flush=True)
+    for path in find_notebooks():
+        if only and path.name[:2] not in only:
+            continue
+        print(f"{path.name} ...", end=" ", flush=True)
+        started = time.perf_counter()
         own = {key: given[key] for key in read_parameters(path) if key in given}
         papermill.execute_notebook(
             path, target / path.name, own, kernel_name="python3", progress_bar=False,
             cwd=str(files.place(".")),
         )  # fmt: skip
+        print(f"{time.perf_counter() - started:.0f} s", flush=True)
         done.append(target / path.name)
     return done
 
 
-def refresh(only: list[str] | None = None) -> None:
+def train(file: str | Path, **changes) -> Path:
+    """The run folder of a run file's training: notebook 2's own cells, without Jupyter.
+
+    For launchers that start several processes: `accelerate launch -m emolib train
+    RUN.yaml`. `changes` are parameters in the place of the file's. Cells that only show
+    something (tag `look`) are left out.
+    """
+    notebook = next(p for p in find_notebooks() if p.name.startswith("02"))
+    given, known = read_run(file, **changes), read_parameters(notebook)
+    own = {name: value for name, value in given.items() if name in known}
+    return run_cells(notebook, own)["run"]
+
+
+def run_cells(
+    notebook: str | Path, given: dict, without: Collection[str] = (INSTALLS, LOOKS)
+) -> dict:
+    """The namespace after a notebook's code cells were run in this process.
+
+    `given` replaces names after the parameters cell; cells with a tag in `without` are
+    left out.
+    """
+    cells = json.loads(Path(notebook).read_text(encoding="utf-8"))["cells"]
+    namespace: dict = {"__name__": "__main__", "__annotations__": {}}
+    for number, cell in enumerate(cells):
+        tags = cell["metadata"].get("tags", [])
+        if cell["cell_type"] != "code" or set(tags) & set(without):
+            continue
+        name = f"{Path(notebook).name}, cell {number}"
+        exec(compile("".join(cell["source"]), name, "exec"), namespace)
+        if "parameters" in tags:
+            namespace |= given
+    return namespace
+
+
+def refresh(only: Collection[str] = ()) -> None:
     """Executes the committed notebooks in place, for committing them with outputs.
 
     What goes to the error stream (progress bars, kernel notices) is not kept.
@@ -116,56 +202,33 @@ def refresh(only: list[str] | None = None) -> None:
             nbformat.write(notebook, temporary)
 
 
-def read_run(file: str | Path, **changes) -> dict:
-    """A run file's parameters, but for `changes`.
+def report(done: list[Path], file: str | Path) -> str:
+    """Where a run's notebooks and figures are, and at most fifteen of its scores."""
+    import pandas as pd
 
-    DataError for one that no notebook has, or of another type.
-    """
-    file = Path(file)
-    given = _read_yaml(file) | changes
-    _validate(given, _read_all(find_notebooks()), str(file))
-    return given
-
-
-def _read_yaml(file: Path) -> dict:
-    try:
-        given = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (FileNotFoundError, IsADirectoryError):
-        others = ", ".join(sorted(p.stem for p in file.parent.glob("*.yaml")))
-        raise DataError(f"{file}: no such run file (there are: {others})") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise DataError(f"{file}: not readable YAML: {error}") from None
-    if not isinstance(given, dict):
-        raise DataError(f"{file}: expected lines of the form parameter: value")
-    return given
+    given = read_run(file)
+    figures = files.place(given.get("figures", "runs/sample/figures"))
+    name = given.get("name", "sample")
+    lines = [f"\nNotebooks, executed: {done[0].parent}", f"Figures: {figures}"]
+    scores = figures / "data" / f"{name}_scores.csv"
+    if scores.is_file():
+        table = pd.read_csv(scores)
+        table = table[~table["metric"].str.contains(".", regex=False)]
+        wide = table.pivot_table("value", ["task", "metric"], "model", sort=False)
+        shown = wide.head(13).round(2).to_string(na_rep="-")
+        lines += [f"Scores ({scores}):", shown]
+        if given.get("data", "sample") == "sample":
+            lines.append("Bundled sample: they say nothing about a model's quality.")
+    return "\n".join(lines)
 
 
-def _read_all(notebooks: list[Path]) -> dict[str, str]:
+def _read_types(notebooks: list[Path]) -> dict[str, str]:
     """Type's name of every parameter that any of the notebooks has."""
     return {
         name: kind
         for path in notebooks
         for name, (kind, _) in read_parameters(path).items()
     }
-
-
-def _validate(given: dict, known: dict[str, str], where: str) -> None:
-    for name, value in given.items():
-        if name not in known:
-            raise DataError(
-                f"{where}: no parameter {name!r}: there are {', '.join(sorted(known))}"
-            )
-        kind = known[name]
-        if not isinstance(value, _TYPES[kind]) or (
-            isinstance(value, bool) and kind != "bool"
-        ):
-            hint = " (YAML wants a dot in it: 2.0e-4)" if kind == "float" else ""
-            raise DataError(
-                f"{where}: parameter {name} is {reprlib.repr(value):.200}, expected"
-                f" {kind}{hint}"
-            )
-        if name in _WRITTEN:
-            _check_place(name, value, where)
 
 
 def _check_place(name: str, value: str, where: str) -> None:
@@ -184,45 +247,3 @@ def _evaluate(node: ast.expr):
         return ast.literal_eval(node)
     except ValueError:
         return ast.unparse(node)
-
-
-def main() -> None:
-    """The command line: `python -m emolib.notebooks RUN.yaml [--only 02 03]`."""
-    parser = argparse.ArgumentParser(prog="emolib.notebooks", description=run.__doc__)
-    parser.add_argument(
-        "file",
-        help="a run file, such as notebooks/runs/sample.yaml; or the word `refresh`:"
-        " execute the committed notebooks in place",
-    )
-    parser.add_argument("--only", nargs="+", metavar="NN", help="only these notebooks")
-    options = parser.parse_args()
-    if options.file == "refresh":
-        return refresh(options.only)
-    try:
-        done = run(options.file, options.only)
-    except DataError as error:
-        raise SystemExit(f"emolib.notebooks: {error}") from None
-    _report(done, _read_yaml(Path(options.file)))
-
-
-def _report(done: list[Path], given: dict) -> None:
-    """Prints where the notebooks, the scores and the figures are."""
-    import pandas as pd
-
-    figures = files.place(given.get("figures", "runs/sample/figures"))
-    print("\nNotebooks, executed:", *done, sep="\n  ")
-    name = given.get("name", "sample")
-    scores = figures / "data" / f"{name}_scores.csv"
-    if scores.is_file():
-        table = pd.read_csv(scores)
-        table = table[~table["metric"].str.contains(r"\.")]
-        columns = ["model", "task", "metric", "value", "low", "high", "n", "unparsed"]
-        print(f"\nScores ({scores}):\n{table[columns].round(3).to_string(index=False)}")
-        if given.get("data", "sample") == "sample":
-            print("Bundled sample: these scores say nothing about a model's quality.")
-    found = sorted(figures.glob(f"{name}_*.png"))
-    print("\nFigures (each also as .svg):", *found, sep="\n  ")
-
-
-if __name__ == "__main__":
-    main()

@@ -15,8 +15,9 @@ from emolib.inference.answer_tree import list_choices, read_labels
 from emolib.inference.constrained import read_questions
 from emolib.models import tokens
 from emolib.tasks import AAID, TASKS
-from emolib.training import finetune
-from emolib.training.recipe import LossLog
+from emolib.training import record
+from tuning import finetune
+from emolib.training.record import LossLog
 
 # Architecture and a tokenizer as its models have it: the five of the paper's series,
 # then modern ones (Llama 3, Qwen 2 and 3, Gemma 3, SmolLM3).
@@ -51,7 +52,6 @@ FAST = {
     "eval_steps": 4,
     "learning_rate": 1e-2,
     "patience": 9,
-    "progress": False,
 }
 
 
@@ -77,7 +77,7 @@ def folder(kind, save_tiny) -> str:
 @pytest.fixture(scope="session")
 def tuned(folder, rows, tmp_path_factory):
     """A finished nf4 run on this kind of model."""
-    return finetune.finetune(
+    return finetune(
         *rows, folder, tmp_path_factory.mktemp("runs") / "tuned", **FAST
     )
 
@@ -87,7 +87,7 @@ def read_weights(run) -> bytes:
 
 
 def test_loss_falls_in_four_bits(tuned):
-    log = finetune.read_log(tuned)
+    log = record.read_log(tuned)
     losses = log["loss"].dropna()
     assert losses.tail(3).mean() < losses.iloc[0] - 0.3
     assert runs.read(tuned)["settings"]["quantization"] == "nf4"
@@ -120,8 +120,8 @@ def test_interrupted_run_ends_with_the_weights_of_a_straight_one(
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(LossLog, "on_log", stop)
-        finetune.finetune(*rows, folder, run, **FAST)
-    finetune.finetune(*rows, folder, run, **FAST)
+        finetune(*rows, folder, run, **FAST)
+    finetune(*rows, folder, run, **FAST)
     assert read_weights(run) == read_weights(tuned)
 
 
@@ -228,7 +228,7 @@ def test_checkpointed_activations_change_nothing(
 ):
     folder = save_tiny(architecture, KINDS[architecture])
     found = [
-        finetune.finetune(
+        finetune(
             *(*rows, folder, tmp_path / f"run {again}"),
             activation_checkpointing=again,
             **FAST | {"max_steps": 3},
@@ -246,14 +246,14 @@ def test_pair_goes_on_from_an_adapter_and_is_chosen_by_score(
     folder = save_tiny(architecture, KINDS[architecture])
     given = rows[0], aaid.spread(sample_aaid["validation"], 40, even=True)
     options = FAST | {"quantization": None, "choose_by": "score"}
-    first = finetune.finetune(*given, folder, tmp_path / "first", **options)
+    first = finetune(*given, folder, tmp_path / "first", **options)
     options |= {"max_steps": 1, "eval_steps": 1, "learning_rate": 1e-12}
-    fresh = finetune.finetune(*given, folder, tmp_path / "fresh", **options)
-    on = finetune.finetune(*given, folder, tmp_path / "on", start=str(first), **options)
+    fresh = finetune(*given, folder, tmp_path / "fresh", **options)
+    on = finetune(*given, folder, tmp_path / "on", start=str(first), **options)
     one, two, none = (runs.read(run) for run in (first, on, fresh))
     assert two["best_eval_loss"] == pytest.approx(one["best_eval_loss"], abs=1e-4)
     assert none["best_eval_loss"] > one["best_eval_loss"] + 0.1
-    log = finetune.read_log(first).dropna(subset="eval_loss")
+    log = record.read_log(first).dropna(subset="eval_loss")
     assert log["step"].tolist() == [4, 8]
     best = log.loc[log["eval_score"].idxmax()]
     assert one["best_step"] == best["step"]
@@ -264,7 +264,7 @@ def test_pair_goes_on_from_an_adapter_and_is_chosen_by_score(
     again = score_frame(given[1], found)
     assert abs(again) > 0.01 and again == pytest.approx(best["eval_score"], abs=1e-4)
     with pytest.raises(DataError, match="has r=16 in its LoRA, this run 8"):
-        finetune.finetune(
+        finetune(
             *given, folder, tmp_path / "b", start=str(first), lora_rank=8, **options
         )
 

@@ -7,7 +7,7 @@ import pytest
 
 from emolib import DataError
 from emolib.evaluation import score_files
-from emolib.report import paper_figures, plots
+from emolib.report import paper_figures
 
 PUBLISHED = pd.concat([score_files.read_published(5), score_files.read_published(6)])
 

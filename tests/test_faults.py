@@ -23,8 +23,9 @@ from emolib import DataError, files, models, runs
 from emolib.annotation import annotate as judging
 from emolib.annotation import annotate_file
 from emolib.inference import constrained, predict, tree_attention
-from emolib.training import finetune
-from emolib.training.sft_trainer import CompletionTrainer
+from emolib.training import record
+from tuning import finetune
+from emolib.training.sft_trainer import SharedPromptTrainer
 
 # A child that is forked from a process with everything imported starts in no time; the
 # fork server itself has started no threads, as this process may have.
@@ -70,7 +71,7 @@ def annotate(folder: Path, model: str, rows: dict) -> None:
 
 def tune(folder: Path, model: str, rows: dict) -> None:
     train, validation = map(Dataset.from_list, rows["training"])
-    finetune.finetune(train, validation, model, folder / "run", **TUNING)
+    finetune(train, validation, model, folder / "run", **TUNING)
 
 
 WORKS = {work.__name__: work for work in (constrain, generate, annotate, tune)}
@@ -584,7 +585,7 @@ def test_other_errors_are_not_taken_for_memory(
     monkeypatch.setattr(predict, "_generate", fail)
     monkeypatch.setattr(tree_attention, "encode", fail)
     monkeypatch.setattr(tree_attention, "fits", lambda *_: True)  # it tries a prompt
-    monkeypatch.setattr(CompletionTrainer, "training_step", fail)
+    monkeypatch.setattr(SharedPromptTrainer, "training_step", fail)
     with pytest.raises(RuntimeError, match="mat1"):
         WORKS[name](tmp_path / "work", *given)
     assert "Out of memory" not in capsys.readouterr().out
@@ -609,7 +610,7 @@ def test_training_is_the_same_with_less_memory(
         late = ours.state.global_step > 4
         return ours.args.per_device_train_batch_size if late else 0
 
-    limit(CompletionTrainer, "training_step", measure, 1)
+    limit(SharedPromptTrainer, "training_step", measure, 1)
     tune(tmp_path, *given)
     said = capsys.readouterr().out
     for number in (2, 1):
@@ -623,6 +624,6 @@ def test_training_is_the_same_with_less_memory(
 
 
 def test_row_that_does_not_fit_alone_ends_the_training(limit, given, tmp_path):
-    limit(CompletionTrainer, "training_step", lambda *_: 1, 0)
+    limit(SharedPromptTrainer, "training_step", lambda *_: 1, 0)
     with pytest.raises((MemoryError, RuntimeError), match=r"memory|^$"):
         tune(tmp_path, *given)

@@ -16,8 +16,9 @@ from emolib.inference import predict, tree_attention
 from emolib.models import tokens
 from emolib.models.locate import BUNDLED
 from emolib.tasks import AAID
-from emolib.training import finetune, recipe, shared_batches
-from emolib.training.sft_trainer import CompletionTrainer
+from emolib.training import record, shared_batches
+from tuning import finetune
+from emolib.training.sft_trainer import SharedPromptTrainer
 from emolib.training.shared_batches import Sampler
 
 FAST = {
@@ -27,7 +28,6 @@ FAST = {
     "eval_steps": 3,
     "learning_rate": 2e-2,
     "patience": 9,
-    "progress": False,
 }
 
 
@@ -43,7 +43,7 @@ def rows(sample_aaid):
 def tuned(rows, tiny_model, tmp_path_factory):
     """A finished nf4 run."""
     folder = tmp_path_factory.mktemp("runs") / "tuned"
-    return finetune.finetune(*rows, tiny_model, folder, **FAST)
+    return finetune(*rows, tiny_model, folder, **FAST)
 
 
 def make_trainer(rows, tiny_model, folder, quantization="nf4", **settings):
@@ -60,25 +60,25 @@ def read_weights(run: Path) -> bytes:
 
 def stop_at(monkeypatch, step: int) -> None:
     """Stops training from outside once so many optimizer steps are done."""
-    original = CompletionTrainer.training_step
+    original = SharedPromptTrainer.training_step
 
     def training_step(self, *given, **more):
         if self.state.global_step == step:
             raise KeyboardInterrupt
         return original(self, *given, **more)
 
-    monkeypatch.setattr(CompletionTrainer, "training_step", training_step)
+    monkeypatch.setattr(SharedPromptTrainer, "training_step", training_step)
 
 
 def test_loss_falls(tuned):
-    log = finetune.read_log(tuned)
+    log = record.read_log(tuned)
     training, validation = log["loss"].dropna(), log["eval_loss"].dropna()
     assert training.tail(3).mean() < training.iloc[0] - 0.5
     assert validation.iloc[-1] < validation.iloc[0] - 0.1
 
 
 def test_log_has_every_step_and_evaluation(tuned):
-    log = finetune.read_log(tuned)
+    log = record.read_log(tuned)
     assert list(log) == [
         *("step", "epoch", "loss", "eval_loss", "eval_score"),
         *("learning_rate", "grad_norm"),
@@ -100,7 +100,7 @@ def test_run_says_what_it_was_made_of(tuned, rows, tiny_model):
 
 
 def test_best_adapter_is_the_one_with_the_lowest_validation_loss(tuned):
-    found, log = runs.read(tuned), finetune.read_log(tuned)
+    found, log = runs.read(tuned), record.read_log(tuned)
     best = log.loc[log["eval_loss"].idxmin()]
     assert found["best_step"] == best["step"]
     assert found["best_eval_loss"] == pytest.approx(best["eval_loss"])
@@ -112,13 +112,13 @@ def test_best_adapter_is_the_one_with_the_lowest_validation_loss(tuned):
 def test_finished_run_returns_at_once(tuned, rows, tiny_model, monkeypatch):
     before = read_weights(tuned), runs.read(tuned)
     monkeypatch.setattr(models, "load", lambda *_, **__: pytest.fail("loaded"))
-    assert finetune.finetune(*rows, tiny_model, tuned, **FAST) == tuned
+    assert finetune(*rows, tiny_model, tuned, **FAST) == tuned
     assert (read_weights(tuned), runs.read(tuned)) == before
 
 
 def test_progress_bar_is_no_setting_of_the_run(tuned, rows, tiny_model):
     again = FAST | {"progress": True}
-    assert finetune.finetune(*rows, tiny_model, tuned, **again) == tuned
+    assert finetune(*rows, tiny_model, tuned, **again) == tuned
 
 
 @pytest.mark.parametrize(
@@ -130,13 +130,13 @@ def test_progress_bar_is_no_setting_of_the_run(tuned, rows, tiny_model):
 )
 def test_run_with_other_settings_is_refused(tuned, rows, tiny_model, change, reason):
     with pytest.raises(DataError, match=reason):
-        finetune.finetune(*rows, tiny_model, tuned, **FAST | change)
+        finetune(*rows, tiny_model, tuned, **FAST | change)
 
 
 def test_run_with_other_data_is_refused(tuned, rows, tiny_model):
     train, validation = rows
     with pytest.raises(DataError, match=r"train was .*, now .*'rows': 39"):
-        finetune.finetune(
+        finetune(
             train.select(range(39)), validation, tiny_model, tuned, **FAST
         )
 
@@ -166,7 +166,7 @@ def test_adapter_answers_prompts_in_its_own_form(tuned, sample_aeb, tmp_path):
 def test_adapter_of_an_alias_names_the_hub_id(rows, tiny_model, tmp_path, monkeypatch):
     monkeypatch.setattr(models, "ALIASES", {"tiny": "Org/Tiny-Chat"})
     monkeypatch.setattr(models, "resolve", lambda name: {"tiny": tiny_model}[name])
-    run = finetune.finetune(*rows, "tiny", tmp_path, **FAST | {"max_steps": 1})
+    run = finetune(*rows, "tiny", tmp_path, **FAST | {"max_steps": 1})
     config = json.loads((run / "adapter" / "adapter_config.json").read_text())
     assert config["base_model_name_or_path"] == "Org/Tiny-Chat"
     assert ModelCard.load(run / "adapter" / "README.md").data.base_model == (
@@ -183,13 +183,13 @@ def test_interrupted_run_ends_with_the_weights_of_a_straight_one(
     settings = FAST | {"quantization": quantization}
     straight = tuned
     if quantization is None:
-        straight = finetune.finetune(*rows, tiny_model, tmp_path / "a", **settings)
+        straight = finetune(*rows, tiny_model, tmp_path / "a", **settings)
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
         stop_at(patch, step)
-        finetune.finetune(*rows, tiny_model, tmp_path / "b", **settings)
-    resumed = finetune.finetune(*rows, tiny_model, tmp_path / "b", **settings)
+        finetune(*rows, tiny_model, tmp_path / "b", **settings)
+    resumed = finetune(*rows, tiny_model, tmp_path / "b", **settings)
     assert read_weights(resumed) == read_weights(straight)
-    assert finetune.read_log(resumed).equals(finetune.read_log(straight))
+    assert record.read_log(resumed).equals(record.read_log(straight))
 
 
 def test_run_goes_on_from_its_last_checkpoint(
@@ -197,12 +197,12 @@ def test_run_goes_on_from_its_last_checkpoint(
 ):
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
         stop_at(patch, 7)
-        finetune.finetune(*rows, tiny_model, tmp_path, **FAST)
+        finetune(*rows, tiny_model, tmp_path, **FAST)
     capsys.readouterr()
     stop = tmp_path / "checkpoints" / "checkpoint-6"
     with pytest.MonkeyPatch.context() as patch:
         stop_at(patch, 5)  # would stop it if it started before
-        finetune.finetune(*rows, tiny_model, tmp_path, **FAST)
+        finetune(*rows, tiny_model, tmp_path, **FAST)
     assert f"Going on from {stop}." in capsys.readouterr().out
 
 
@@ -210,18 +210,18 @@ def test_run_goes_on_from_its_last_checkpoint(
 def test_torn_checkpoint_is_passed_over(rows, tiny_model, tuned, tmp_path, lost):
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
         stop_at(patch, 7)
-        finetune.finetune(*rows, tiny_model, tmp_path, **FAST)
+        finetune(*rows, tiny_model, tmp_path, **FAST)
     torn = tmp_path / "checkpoints" / "checkpoint-6"
     for path in torn.glob(lost if lost.endswith("json") else "*"):
         path.unlink()
-    run = finetune.finetune(*rows, tiny_model, tmp_path, **FAST)
+    run = finetune(*rows, tiny_model, tmp_path, **FAST)
     assert read_weights(run) == read_weights(tuned)
 
 
 @pytest.mark.parametrize(
     ("owner", "name"),
     [
-        (CompletionTrainer, "_load_best_model"),  # after the last checkpoint
+        (SharedPromptTrainer, "_load_best_model"),  # after the last checkpoint
         (finetune, "_save"),
         (runs, "finish"),
     ],
@@ -232,8 +232,8 @@ def test_run_killed_at_its_end_finishes(rows, tiny_model, tuned, tmp_path, owner
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(owner, name, stop)
-        finetune.finetune(*rows, tiny_model, tmp_path, **FAST)
-    run = finetune.finetune(*rows, tiny_model, tmp_path, **FAST)
+        finetune(*rows, tiny_model, tmp_path, **FAST)
+    run = finetune(*rows, tiny_model, tmp_path, **FAST)
     assert read_weights(run) == read_weights(tuned)
     assert runs.read(run)["steps"] == 8
 
@@ -244,13 +244,13 @@ def test_early_stop_comes_at_the_same_step_after_an_interruption(
     # At this rate the validation loss soon rises.
     settings = FAST | {"learning_rate": 1.0, "eval_steps": 1, "patience": 3}
     settings |= {"max_steps": 30, "scheduler": "constant"}
-    straight = finetune.finetune(*rows, tiny_model, tmp_path / "a", **settings)
+    straight = finetune(*rows, tiny_model, tmp_path / "a", **settings)
     steps = runs.read(straight)["steps"]
     assert 3 < steps < 30
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
         stop_at(patch, steps - 1)
-        finetune.finetune(*rows, tiny_model, tmp_path / "b", **settings)
-    resumed = finetune.finetune(*rows, tiny_model, tmp_path / "b", **settings)
+        finetune(*rows, tiny_model, tmp_path / "b", **settings)
+    resumed = finetune(*rows, tiny_model, tmp_path / "b", **settings)
     assert runs.read(resumed)["steps"] == steps
     assert read_weights(resumed) == read_weights(straight)
 
@@ -262,8 +262,8 @@ def test_evaluating_does_not_change_training(rows, tiny_model, tmp_path, steps):
     for eval_steps in (1, 8):
         settings = {"eval_steps": eval_steps, "max_steps": steps, "lora_dropout": 0.0}
         folder = tmp_path / str(eval_steps)
-        run = finetune.finetune(*rows, tiny_model, folder, **FAST | settings)
-        curves.append(finetune.read_log(run).dropna(subset="loss")["loss"].tolist())
+        run = finetune(*rows, tiny_model, folder, **FAST | settings)
+        curves.append(record.read_log(run).dropna(subset="loss")["loss"].tolist())
     assert len(curves[0]) == steps and curves[0] == curves[1]
 
 
@@ -333,7 +333,7 @@ def test_checkpointed_activations_change_nothing(
     options = FAST | {"quantization": None, "max_steps": 3, "lora_dropout": 0.0}
     found = []
     for again in (False, True):
-        run = finetune.finetune(
+        run = finetune(
             *(*rows, str(tmp_path / "base"), tmp_path / f"run {again}"),
             activation_checkpointing=again,
             **options,
@@ -395,7 +395,7 @@ def test_regression_loss_alone_brings_the_mean_closer(
     rows = wanted.select(range(16)), wanted.select(range(16, 20))
     found = []
     for weight in (0.0, 100.0):
-        run = finetune.finetune(
+        run = finetune(
             *rows,
             tiny_model,
             tmp_path / f"run{weight}",
@@ -433,7 +433,7 @@ def test_too_long_rows_are_counted_and_reported(rows, tiny_model, tmp_path, caps
     limit = sorted(sizes[0])[-4]
     train, validation = (sum(size > limit for size in part) for part in sizes)
     settings = FAST | {"max_length": limit, "max_steps": 1}
-    run = finetune.finetune(*rows, tiny_model, tmp_path, **settings)
+    run = finetune(*rows, tiny_model, tmp_path, **settings)
     found = runs.read(run)["rows_left_out"]
     assert found == {"train": train, "validation": validation} and 0 < train <= 3
     assert f"{train} of 40 training rows" in capsys.readouterr().out
@@ -441,7 +441,7 @@ def test_too_long_rows_are_counted_and_reported(rows, tiny_model, tmp_path, caps
 
 def test_no_row_that_is_short_enough_is_an_error(rows, tiny_model, tmp_path):
     with pytest.raises(DataError, match="no row is as short as max_length=9 tokens"):
-        finetune.finetune(*rows, tiny_model, tmp_path, **FAST | {"max_length": 9})
+        finetune(*rows, tiny_model, tmp_path, **FAST | {"max_length": 9})
 
 
 def test_row_whose_prompt_merges_with_its_answer_is_refused(byte_tokenizer):
@@ -476,7 +476,7 @@ def test_rows_are_tokenized_once(rows, byte_tokenizer, tmp_path, monkeypatch):
 def test_other_prompt_forms_train(byte_tokenizer, tiny_model, tmp_path, form):
     made = aaid.build("sample", form=form, tokenizer=byte_tokenizer)
     given = made["train"].select(range(16)), made["validation"].select(range(4))
-    run = finetune.finetune(*given, tiny_model, tmp_path, **FAST | {"max_steps": 1})
+    run = finetune(*given, tiny_model, tmp_path, **FAST | {"max_steps": 1})
     assert runs.read(run)["settings"]["prompt_form"] == form
     assert models.load(run)[0].settings["prompt_form"] == form
 
@@ -494,7 +494,7 @@ def test_setting_that_does_not_exist_is_an_error(
     rows, tiny_model, tmp_path, settings, reason
 ):
     with pytest.raises(DataError, match=reason):
-        finetune.finetune(*rows, tiny_model, tmp_path / "run", **FAST | settings)
+        finetune(*rows, tiny_model, tmp_path / "run", **FAST | settings)
 
 
 @pytest.mark.parametrize(
@@ -508,13 +508,13 @@ def test_setting_that_does_not_exist_is_an_error(
 )
 def test_rows_that_cannot_be_trained_on_are_an_error(rows, tmp_path, bad, reason):
     with pytest.raises(DataError, match=reason):
-        finetune.finetune(Dataset.from_dict(bad), rows[1], "tiny", tmp_path / "run")
+        finetune(Dataset.from_dict(bad), rows[1], "tiny", tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
 def test_run_without_a_report_has_no_log(tmp_path):
     with pytest.raises(DataError, match=r"no log\.csv"):
-        finetune.read_log(tmp_path)
+        record.read_log(tmp_path)
 
 
 def test_copied_run_still_loads(tuned, tmp_path):
@@ -588,8 +588,8 @@ def load_adapter(run: Path) -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize("inside", ["", "adapter"])
 def test_run_goes_on_from_an_adapter(tuned, rows, tiny_model, tmp_path, inside):
     settings = STILL | {"start": str(tuned / inside)}
-    on = finetune.finetune(*rows, tiny_model, tmp_path / "on", **settings)
-    fresh = finetune.finetune(*rows, tiny_model, tmp_path / "fresh", **STILL)
+    on = finetune(*rows, tiny_model, tmp_path / "on", **settings)
+    fresh = finetune(*rows, tiny_model, tmp_path / "fresh", **STILL)
     reached = runs.read(tuned)["best_eval_loss"]
     assert runs.read(on)["best_eval_loss"] == pytest.approx(reached, abs=1e-4)
     assert runs.read(fresh)["best_eval_loss"] > reached + 0.1
@@ -601,7 +601,7 @@ def test_run_goes_on_from_an_adapter(tuned, rows, tiny_model, tmp_path, inside):
 
 def test_run_that_goes_on_changes_its_adapter(tuned, rows, tiny_model, tmp_path):
     settings = FAST | {"max_steps": 1, "start": str(tuned), "warmup": 0.0}
-    run = finetune.finetune(*rows, tiny_model, tmp_path, **settings)
+    run = finetune(*rows, tiny_model, tmp_path, **settings)
     before, after = load_adapter(tuned), load_adapter(run)
     moved = [name for name in before if not before[name].equal(after[name])]
     assert len(moved) > 0.9 * len(before)
@@ -609,7 +609,7 @@ def test_run_that_goes_on_changes_its_adapter(tuned, rows, tiny_model, tmp_path)
 
 def test_record_says_where_a_run_went_on_from(tuned, rows, tiny_model, tmp_path):
     settings = STILL | {"start": str(tuned)}
-    run = finetune.finetune(*rows, tiny_model, tmp_path, **settings)
+    run = finetune(*rows, tiny_model, tmp_path, **settings)
     found = runs.read(run)["settings"]
     assert found["start"] == str(tuned)
     assert found["start_weights"] == models.hash_weights(tuned / "adapter")
@@ -629,12 +629,12 @@ def test_exported_adapter_is_a_start_in_float32(tuned, rows, tiny_model, tmp_pat
 def test_start_that_changed_is_another_run(tuned, rows, tiny_model, tmp_path):
     start = Path(shutil.copytree(tuned, tmp_path / "start"))
     settings = STILL | {"start": str(start)}
-    run = finetune.finetune(*rows, tiny_model, tmp_path / "run", **settings)
-    assert finetune.finetune(*rows, tiny_model, run, **settings) == run
+    run = finetune(*rows, tiny_model, tmp_path / "run", **settings)
+    assert finetune(*rows, tiny_model, run, **settings) == run
     weights = {name: weight + 1 for name, weight in load_adapter(start).items()}
     save_file(weights, start / "adapter" / "adapter_model.safetensors")
     with pytest.raises(DataError, match="start_weights was"):
-        finetune.finetune(*rows, tiny_model, run, **settings)
+        finetune(*rows, tiny_model, run, **settings)
 
 
 def test_bundled_adapter_is_a_start_by_its_name():
@@ -650,11 +650,11 @@ def test_interrupted_run_that_went_on_ends_as_a_straight_one(
     rows, tiny_model, tuned, tmp_path, step
 ):
     settings = FAST | {"start": str(tuned), "max_steps": 5}
-    straight = finetune.finetune(*rows, tiny_model, tmp_path / "a", **settings)
+    straight = finetune(*rows, tiny_model, tmp_path / "a", **settings)
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
         stop_at(patch, step)
-        finetune.finetune(*rows, tiny_model, tmp_path / "b", **settings)
-    resumed = finetune.finetune(*rows, tiny_model, tmp_path / "b", **settings)
+        finetune(*rows, tiny_model, tmp_path / "b", **settings)
+    resumed = finetune(*rows, tiny_model, tmp_path / "b", **settings)
     assert read_weights(resumed) == read_weights(straight)
 
 
@@ -671,28 +671,28 @@ def test_start_that_is_not_alike_is_refused(
 ):
     settings = STILL | {"start": str(tuned)} | change
     with pytest.raises(DataError, match=reason):
-        finetune.finetune(*rows, tiny_model, tmp_path, **settings)
+        finetune(*rows, tiny_model, tmp_path, **settings)
     assert not (tmp_path / "log.csv").exists()
 
 
 def test_start_on_fewer_layers_is_refused(rows, tiny_model, tmp_path):
     few = STILL | {"lora_targets": "q_proj"}
-    start = finetune.finetune(*rows, tiny_model, tmp_path / "few", **few)
+    start = finetune(*rows, tiny_model, tmp_path / "few", **few)
     settings = STILL | {"start": str(start)}
     with pytest.raises(DataError, match="was trained on other layers"):
-        finetune.finetune(*rows, tiny_model, tmp_path / "run", **settings)
+        finetune(*rows, tiny_model, tmp_path / "run", **settings)
 
 
 def test_start_of_another_models_shape_is_refused(tuned, rows, save_tiny, tmp_path):
     wide = save_tiny("llama", "byte_tokenizer", intermediate_size=192)
     with pytest.raises(DataError, match="cannot load model"):
-        finetune.finetune(*rows, wide, tmp_path, **STILL | {"start": str(tuned)})
+        finetune(*rows, wide, tmp_path, **STILL | {"start": str(tuned)})
 
 
 def test_start_that_is_no_adapter_is_an_error(rows, tiny_model, tmp_path):
     for start in (tiny_model, str(tmp_path), "no/such-adapter"):
         with pytest.raises(DataError, match=f"start: {start} is no adapter"):
-            finetune.finetune(
+            finetune(
                 *rows, tiny_model, tmp_path / "run", **STILL | {"start": start}
             )
     assert not (tmp_path / "run").exists()
@@ -704,7 +704,7 @@ def test_start_in_a_pickle_is_refused(tuned, rows, tiny_model, tmp_path):
     torch.save(load_file(weights), start / "adapter_model.bin")
     weights.unlink()
     with pytest.raises(DataError, match=r"has no adapter_model\.safetensors"):
-        finetune.finetune(
+        finetune(
             *rows, tiny_model, tmp_path / "run", **STILL | {"start": str(start)}
         )
     assert not (tmp_path / "run").exists()
@@ -716,13 +716,13 @@ def test_start_with_a_damaged_file_is_an_error(tuned, rows, tiny_model, tmp_path
     (start / "adapter" / name).write_bytes(b"{")
     settings = STILL | {"start": str(start)}
     with pytest.raises(DataError, match="cannot load model"):
-        finetune.finetune(*rows, tiny_model, tmp_path / "run", **settings)
+        finetune(*rows, tiny_model, tmp_path / "run", **settings)
 
 
 def test_start_needs_an_adapter_to_be_trained(tuned, rows, tiny_model, tmp_path):
     settings = STILL | {"start": str(tuned), "quantization": None, "lora_rank": 0}
     with pytest.raises(DataError, match="needs lora_rank above 0"):
-        finetune.finetune(*rows, tiny_model, tmp_path / "run", **settings)
+        finetune(*rows, tiny_model, tmp_path / "run", **settings)
     assert not (tmp_path / "run").exists()
 
 
@@ -751,7 +751,7 @@ def test_lora_is_on_the_named_layers_alone(
 
 def test_adapter_on_some_layers_is_saved_and_loads(rows, tiny_model, tmp_path):
     settings = FAST | {"max_steps": 1, "lora_targets": "q_proj v_proj"}
-    run = finetune.finetune(*rows, tiny_model, tmp_path, **settings)
+    run = finetune(*rows, tiny_model, tmp_path, **settings)
     names = load_adapter(run)
     assert len(names) == 2 * 2 * 2  # layers, targets, A and B
     assert all("q_proj" in name or "v_proj" in name for name in names)

@@ -15,7 +15,8 @@ from emolib import DataError, files, models, runs
 from emolib.data import aaid, aeb
 from emolib.inference import predict
 from emolib.publishing import gguf
-from emolib.training import finetune, launch
+from emolib.training import record
+from tuning import finetune
 from emolib.training.shared_batches import Sampler
 
 RUN = {
@@ -36,7 +37,6 @@ FAST = {
     "eval_steps": 3,
     "batch_size": 8,
     "micro_batch_size": 4,
-    "progress": False,
 }
 
 
@@ -72,7 +72,7 @@ def test_two_processes_reach_the_loss_of_one(write_run, tmp_path, rank):
     start(2, write_run("two", lora_rank=rank, learning_rate=rate))
     two = tmp_path / "two" / "finetune"
     assert runs.read(two)["processes"] == 2 and runs.read(one)["processes"] == 1
-    logs = [finetune.read_log(run) for run in (one, two)]
+    logs = [record.read_log(run) for run in (one, two)]
     for column in ("loss", "eval_loss"):
         ours, theirs = (log[column].dropna().to_numpy() for log in logs)
         assert len(ours) and np.allclose(ours, theirs, atol=2e-3), column
@@ -101,7 +101,7 @@ def test_passes_and_more_settings_reach_the_run(write_run, sample_aaid):
     given = {"passes": "V-reg=2-3 E-c=1", "validation_rows": 10, "eval_steps": 1}
     given["more"] = "choose_by=score max_steps=1 lora_dropout=0.1 lora_targets=q_proj"
     run = launch.train(write_run("mixed", **given))
-    settings, log = runs.read(run)["settings"], finetune.read_log(run)
+    settings, log = runs.read(run)["settings"], record.read_log(run)
     taken = aaid.take(sample_aaid["train"], given["passes"]).select(range(32))
     assert settings["train"] == {"rows": 32, "sha256": files.hash_rows(taken)}
     checked = aaid.spread(sample_aaid["validation"], 10, even=True)
@@ -141,12 +141,12 @@ def whole(request, rows, save_tiny, tmp_path_factory):
     base = save_tiny(request.param, tokenizer)
     run = tmp_path_factory.mktemp("runs") / "whole"
     options = FAST | {"lora_rank": 0, "learning_rate": 2e-3}
-    return base, finetune.finetune(*rows, base, run, **options)
+    return base, finetune(*rows, base, run, **options)
 
 
 def test_all_weights_are_tuned_and_the_loss_falls(whole):
     base, run = whole
-    log = finetune.read_log(run)["loss"].dropna()
+    log = record.read_log(run)["loss"].dropna()
     assert log.iloc[-1] < log.iloc[0] - 0.3
     before, after = models.load(base)[0], models.load(run)[0]
     moved = [
@@ -164,7 +164,7 @@ def test_all_weights_are_tuned_and_the_loss_falls(whole):
 def test_tuned_model_is_a_base_like_any_other(whole, rows, tmp_path):
     _, run = whole
     options = FAST | {"max_steps": 1}
-    above = finetune.finetune(*rows, str(run), tmp_path / "above", **options)
+    above = finetune(*rows, str(run), tmp_path / "above", **options)
     model, tokenizer = models.load(above)
     items = aeb.build(["V-reg"], data="sample").select(range(4))
     found = predict.predict(items, model, tokenizer, tmp_path / "p", progress=False)
@@ -176,13 +176,13 @@ def test_tuned_model_is_a_base_like_any_other(whole, rows, tmp_path):
 
 def test_quantized_weights_cannot_be_tuned(rows, tiny_model, tmp_path):
     with pytest.raises(DataError, match="lora_rank=0 tunes all weights"):
-        finetune.finetune(*rows, tiny_model, tmp_path, quantization="nf4", lora_rank=0)
+        finetune(*rows, tiny_model, tmp_path, quantization="nf4", lora_rank=0)
 
 
 def test_batches_must_divide_among_processes(rows, tiny_model, tmp_path, monkeypatch):
     monkeypatch.setattr(finetune, "count_processes", lambda: 3)
     with pytest.raises(DataError, match="4 in 3 processes does not divide batch_size"):
-        finetune.finetune(*rows, tiny_model, tmp_path, **FAST)
+        finetune(*rows, tiny_model, tmp_path, **FAST)
 
 
 def test_sampler_orders_whole_steps_whatever_the_processes():

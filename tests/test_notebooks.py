@@ -9,7 +9,8 @@ import yaml
 
 from emolib import DataError, notebooks
 from emolib.data import aaid
-from emolib.training import best_step, finetune
+from emolib.training import best_step
+from tuning import finetune
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))

@@ -5,7 +5,7 @@ import pytest
 
 from emolib.data import aeb
 from emolib.evaluation import item_errors, metrics
-from emolib.report import plots
+from emolib.report import error_plots, score_plots, style
 from emolib.tasks import TASKS
 
 
@@ -35,7 +35,7 @@ def scores(table):
 
 @pytest.fixture(autouse=True)
 def closed():
-    plots.set_style()
+    style.set_style()
     yield
     plt.close("all")
 
@@ -44,15 +44,15 @@ LOG = pd.DataFrame(
     {"step": [1, 2, 2], "loss": [2.0, 1.5, None], "eval_loss": [None, None, 1.7]}
 )
 FIGURES = {
-    "loss": lambda table, scores: plots.draw_loss(LOG),
-    "scores": lambda table, scores: plots.draw_scores(scores),
-    "agreement": lambda table, scores: plots.draw_agreement(table, "EI-reg"),
-    "valence": lambda table, scores: plots.draw_agreement(table, "V-reg"),
-    "calibration": lambda table, scores: plots.draw_calibration(table, "EI-reg"),
-    "confusion": lambda table, scores: plots.draw_confusion(table, "V-oc"),
-    "labels": lambda table, scores: plots.draw_labels(table),
-    "cooccurrence": lambda table, scores: plots.draw_cooccurrence(table),
-    "features": lambda table, scores: plots.draw_error_by_feature(table),
+    "loss": lambda table, scores: score_plots.draw_loss(LOG),
+    "scores": lambda table, scores: score_plots.draw_scores(scores),
+    "agreement": lambda table, scores: error_plots.draw_agreement(table, "EI-reg"),
+    "valence": lambda table, scores: error_plots.draw_agreement(table, "V-reg"),
+    "calibration": lambda table, scores: error_plots.draw_calibration(table, "EI-reg"),
+    "confusion": lambda table, scores: error_plots.draw_confusion(table, "V-oc"),
+    "labels": lambda table, scores: error_plots.draw_labels(table),
+    "cooccurrence": lambda table, scores: error_plots.draw_cooccurrence(table),
+    "features": lambda table, scores: error_plots.draw_error_by_feature(table),
 }
 
 
@@ -74,20 +74,20 @@ def test_same_figure_gives_the_same_bytes(table, scores, tmp_path, name):
     saved = []
     for folder in ("a", "b"):
         drawn = FIGURES[name](table, scores)
-        saved.append(plots.save(drawn, tmp_path / folder / name, plots.SAMPLE_NOTE))
+        saved.append(style.save(drawn, tmp_path / folder / name, plots.SAMPLE_NOTE))
     assert [path.suffix for path in saved[0]] == [".svg", ".png"]
     for one, other in zip(*saved, strict=True):
         assert one.read_bytes() == other.read_bytes()
 
 
 def test_note_stands_on_the_figure(tmp_path):
-    drawn = plots.draw_loss(LOG)
-    plots.save(drawn, tmp_path / "loss", plots.SAMPLE_NOTE)
+    drawn = score_plots.draw_loss(LOG)
+    style.save(drawn, tmp_path / "loss", plots.SAMPLE_NOTE)
     assert plots.SAMPLE_NOTE in read_texts(drawn.figure)
 
 
 def test_scores_are_drawn_at_their_height_with_their_interval(scores):
-    axes = plots.draw_scores(scores)
+    axes = score_plots.draw_scores(scores)
     drawn = [bar.get_height() for bar in axes.patches]
     assert drawn == pytest.approx(scores["value"].tolist())
     ends = np.concatenate(
@@ -97,13 +97,13 @@ def test_scores_are_drawn_at_their_height_with_their_interval(scores):
 
 
 def test_loss_curves_are_those_of_the_log():
-    curves = [line.get_xydata().tolist() for line in plots.draw_loss(LOG).lines]
+    curves = [line.get_xydata().tolist() for line in score_plots.draw_loss(LOG).lines]
     assert curves == [[[1, 2.0], [2, 1.5]], [[2, 1.7]]]
 
 
 def test_confusion_rows_are_shares_of_each_gold_class(table):
     part = table[(table["task"] == "V-oc") & table["predicted"].notna()]
-    drawn = plots.draw_confusion(table, "V-oc").collections[0].get_array()
+    drawn = error_plots.draw_confusion(table, "V-oc").collections[0].get_array()
     shares = np.asarray(drawn).reshape(7, 7)
     present = [value in set(part["gold"]) for value in range(-3, 4)]
     assert shares.sum(axis=1).tolist() == pytest.approx([float(x) for x in present])

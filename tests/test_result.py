@@ -22,7 +22,7 @@ from emolib.evaluation import (
     stacked_regression,
 )
 from emolib.models import weight_files
-from emolib.report import calibration_plots, plots, released, standings
+from emolib.report import calibration_plots, released, standings, style
 from emolib.tasks import AAID, TASKS, get
 
 ROOT = Path(__file__).parents[1]
@@ -245,7 +245,7 @@ def test_readme_says_what_the_audit_found(kept):
 
 def test_figures_show_the_scores(trust, held, tmp_path):
     ours = score_files.read_csv(ROOT / standings.SCORES, ["model", "value"])
-    plots.set_style()
+    style.set_style()
     note = "Data: AEB as built, corpora: official."
     drawn = {
         "standings": (standings.draw(ours, standings.MODEL), standings.NOTE),
@@ -256,6 +256,6 @@ def test_figures_show_the_scores(trust, held, tmp_path):
         ),
     }
     for kind, (axes, below) in drawn.items():
-        plots.save(axes, tmp_path / kind, below)
+        style.save(axes, tmp_path / kind, below)
         known = (ROOT / "figures" / f"{NAME}_{kind}.svg").read_bytes()
         assert (tmp_path / f"{kind}.svg").read_bytes() == known, kind

@@ -15,7 +15,8 @@ from emolib.data.prompts import to_published
 from emolib.inference import predict
 from emolib.models import catalog, weight_files
 from emolib.models.catalog import SERIES
-from emolib.training import finetune
+from emolib.training import record
+from tuning import finetune
 
 TOKENIZERS = {
     "llama": "unigram_tokenizer",
@@ -134,7 +135,7 @@ def test_member_annotates(member):
 def test_member_trains_on_and_keeps_its_form(member, sample_aaid, tmp_path):
     train = sample_aaid["train"].select(range(8))
     train = train.map(lambda row: {"prompt": _shape(row["prompt"], member)})
-    run = finetune.finetune(
+    run = finetune(
         *(train, train, member.name, tmp_path / "run"),
         quantization=None,
         max_steps=1,

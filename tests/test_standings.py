@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from emolib import DataError
-from emolib.report import plots, standings
+from emolib.report import standings
 from emolib.report.standings import COLUMNS, MODEL
 
 

@@ -11,8 +11,9 @@ from emolib.data import aaid, parsing
 from emolib.evaluation import metrics
 from emolib.inference import constrained, predict
 from emolib.tasks import AAID, get
-from emolib.training import best_step, finetune
-from emolib.training.recipe import LossLog
+from emolib.training import best_step, record
+from tuning import finetune
+from emolib.training.record import LossLog
 
 FAST = {
     "quantization": None,
@@ -23,7 +24,6 @@ FAST = {
     "learning_rate": 1e-2,
     "patience": 9,
     "choose_by": "score",
-    "progress": False,
 }
 
 
@@ -38,7 +38,7 @@ def rows(sample_aaid):
 def judged(rows, tiny_model, tmp_path_factory):
     """A finished run whose best step was chosen by score."""
     folder = tmp_path_factory.mktemp("runs") / "judged"
-    return finetune.finetune(*rows, tiny_model, folder, **FAST)
+    return finetune(*rows, tiny_model, folder, **FAST)
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def say(monkeypatch):
 def read_evaluations(run):
     """Step, loss and score of every evaluation."""
     names = ["step", "eval_loss", "eval_score"]
-    return finetune.read_log(run).dropna(subset="eval_loss")[names]
+    return record.read_log(run).dropna(subset="eval_loss")[names]
 
 
 def read_weights(run) -> bytes:
@@ -103,7 +103,7 @@ def test_step_of_the_best_score_is_kept_whatever_its_loss(
     rows, tiny_model, tmp_path, say
 ):
     say(0.1, 0.7, 0.4, 0.3)
-    run = finetune.finetune(*rows, tiny_model, tmp_path, **FAST)
+    run = finetune(*rows, tiny_model, tmp_path, **FAST)
     found, record = read_evaluations(run), runs.read(run)
     assert found["eval_loss"].idxmin() != found["eval_score"].idxmax()
     assert record["best_step"] == 4 and record["best_eval_score"] == 0.7
@@ -120,7 +120,7 @@ def test_step_of_the_best_score_is_kept_whatever_its_loss(
 def test_run_stops_where_the_score_no_longer_rises(rows, tiny_model, tmp_path, say):
     say(0.2, 0.5, 0.4, 0.3)
     settings = FAST | {"max_steps": 30, "eval_steps": 1, "patience": 2}
-    run = finetune.finetune(*rows, tiny_model, tmp_path, **settings)
+    run = finetune(*rows, tiny_model, tmp_path, **settings)
     record, losses = runs.read(run), read_evaluations(run)["eval_loss"]
     assert (record["best_step"], record["steps"]) == (2, 4)
     assert losses.iloc[-1] < losses.iloc[1]  # by loss it would have gone on
@@ -129,7 +129,7 @@ def test_run_stops_where_the_score_no_longer_rises(rows, tiny_model, tmp_path, s
 def test_run_goes_on_while_the_score_rises(rows, tiny_model, tmp_path, say):
     say(*np.linspace(0, 0.9, 8).tolist())
     settings = FAST | {"eval_steps": 1, "patience": 1, "learning_rate": 1.0}
-    run = finetune.finetune(*rows, tiny_model, tmp_path, **settings)
+    run = finetune(*rows, tiny_model, tmp_path, **settings)
     losses = read_evaluations(run)["eval_loss"]
     assert runs.read(run)["steps"] == runs.read(run)["best_step"] == 8
     assert (losses.diff() > 0).any()  # by loss it would have stopped
@@ -237,8 +237,8 @@ def test_scoring_is_without_dropout_and_leaves_the_model_in_training(judged, row
 
 def test_scoring_does_not_change_training(rows, tiny_model, judged, tmp_path):
     settings = FAST | {"choose_by": "loss"}
-    plain = finetune.finetune(*rows, tiny_model, tmp_path, **settings)
-    ours, theirs = finetune.read_log(judged), finetune.read_log(plain)
+    plain = finetune(*rows, tiny_model, tmp_path, **settings)
+    ours, theirs = record.read_log(judged), record.read_log(plain)
     assert len(ours["loss"].dropna()) == 8 and theirs["eval_score"].isna().all()
     names = [name for name in ours if name != "eval_score"]
     assert ours[names].equals(theirs[names])
@@ -247,7 +247,7 @@ def test_scoring_does_not_change_training(rows, tiny_model, judged, tmp_path):
 
 def test_quantized_run_is_scored_as_its_adapter_answers(rows, tiny_model, tmp_path):
     settings = FAST | {"quantization": "nf4", "max_steps": 2}
-    run = finetune.finetune(*rows, tiny_model, tmp_path / "run", **settings)
+    run = finetune(*rows, tiny_model, tmp_path / "run", **settings)
     model, tokenizer = models.load(run, "nf4")
     found = predict.predict(rows[1], model, tokenizer, tmp_path / "p", progress=False)
     expected = score_by_hand(rows[1], found)
@@ -261,7 +261,7 @@ def test_rows_that_are_too_long_are_not_scored(rows, tiny_model, tmp_path, say):
     sizes = sorted(len(ids) for ids in tokenizer(whole).input_ids)
     kept = sum(size <= sizes[-5] for size in sizes)
     settings = FAST | {"max_length": sizes[-5], "max_steps": 2}
-    finetune.finetune(*rows, tiny_model, tmp_path, **settings)
+    finetune(*rows, tiny_model, tmp_path, **settings)
     assert counted == [kept] and kept < 40
 
 
@@ -271,10 +271,10 @@ def test_interrupted_run_ends_as_a_straight_one(
 ):
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
         stop_at(patch, step)
-        finetune.finetune(*rows, tiny_model, tmp_path, **FAST)
-    resumed = finetune.finetune(*rows, tiny_model, tmp_path, **FAST)
+        finetune(*rows, tiny_model, tmp_path, **FAST)
+    resumed = finetune(*rows, tiny_model, tmp_path, **FAST)
     assert read_weights(resumed) == read_weights(judged)
-    assert finetune.read_log(resumed).equals(finetune.read_log(judged))
+    assert record.read_log(resumed).equals(record.read_log(judged))
     names = ("steps", "best_step", "best_eval_loss", "best_eval_score")
     one, other = (runs.read(run) for run in (resumed, judged))
     assert {n: one[n] for n in names} == {n: other[n] for n in names}
@@ -286,13 +286,13 @@ def test_early_stop_by_score_comes_at_the_same_step_after_an_interruption(
     settings = FAST | {"max_steps": 20, "eval_steps": 1, "patience": 3}
     scores = (0.1, 0.6, 0.5, 0.4, 0.3)
     say(*scores)
-    straight = finetune.finetune(*rows, tiny_model, tmp_path / "a", **settings)
+    straight = finetune(*rows, tiny_model, tmp_path / "a", **settings)
     counted = say(*scores)
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
         stop_at(patch, 4)  # before its evaluation
-        finetune.finetune(*rows, tiny_model, tmp_path / "b", **settings)
+        finetune(*rows, tiny_model, tmp_path / "b", **settings)
     assert len(counted) == 3
-    resumed = finetune.finetune(*rows, tiny_model, tmp_path / "b", **settings)
+    resumed = finetune(*rows, tiny_model, tmp_path / "b", **settings)
     records = [runs.read(run) for run in (straight, resumed)]
     assert [(r["steps"], r["best_step"]) for r in records] == [(5, 2)] * 2
     one, other = (
@@ -306,7 +306,7 @@ def test_early_stop_by_score_comes_at_the_same_step_after_an_interruption(
 def test_rows_that_cannot_be_scored_are_refused(rows, tiny_model, tmp_path, name):
     train, checked = rows
     with pytest.raises(DataError, match=f"choose_by='score' needs .*: {name} missing"):
-        finetune.finetune(
+        finetune(
             train, checked.remove_columns(name), tiny_model, tmp_path / "run", **FAST
         )
     assert not (tmp_path / "run").exists()
@@ -316,7 +316,7 @@ def test_training_rows_need_no_gold(rows, tiny_model, tmp_path, say):
     say(0.5)
     train = rows[0].remove_columns(["gold", "emotion"])
     settings = FAST | {"max_steps": 2}
-    run = finetune.finetune(train, rows[1], tiny_model, tmp_path, **settings)
+    run = finetune(train, rows[1], tiny_model, tmp_path, **settings)
     assert runs.read(run)["best_eval_score"] == 0.5
 
 
@@ -324,10 +324,10 @@ def test_training_rows_need_no_gold(rows, tiny_model, tmp_path, say):
 def test_rule_that_does_not_exist_is_an_error(rows, tiny_model, tmp_path, rule):
     settings = FAST | {"choose_by": rule}
     with pytest.raises(DataError, match=f"choose_by '{rule}': expected one of loss, s"):
-        finetune.finetune(*rows, tiny_model, tmp_path / "run", **settings)
+        finetune(*rows, tiny_model, tmp_path / "run", **settings)
     assert not (tmp_path / "run").exists()
 
 
 def test_rule_is_a_setting_of_the_run(rows, tiny_model, judged):
     with pytest.raises(DataError, match="choose_by was 'score', now 'loss'"):
-        finetune.finetune(*rows, tiny_model, judged, **FAST | {"choose_by": "loss"})
+        finetune(*rows, tiny_model, judged, **FAST | {"choose_by": "loss"})

@@ -10,6 +10,8 @@ _NAMES = {
     "load": "loading",
     "load_tokenizer": "loading",
     "merge": "loading",
+    "prepare": "loading",
+    "copy_adapter": "loading",
     "choose_precision": "precision",
     "DTYPES": "precision",
     "hash_weights": "weight_files",

@@ -4,17 +4,23 @@ import logging
 import warnings
 from pathlib import Path
 
+from peft import (
+    PeftConfig,
+    PeftModel,
+    load_peft_weights,
+    set_peft_model_state_dict,
+)
 from tokenizers import processors
 from transformers import AutoTokenizer
 from transformers.utils.logging import disable_progress_bar
 
-from emolib import DataError
+from emolib import DataError, files
 from emolib.models import catalog, weight_files
+from emolib.models.catalog import BUNDLED
 from emolib.models.locate import find_file, read_form, resolve, split_adapter, trace
 from emolib.models.precision import (
     QUANTIZATIONS,
     choose_precision,
-    is_sharded,
     keep_freed_memory,
     keep_unpacked,
     quantize,
@@ -61,33 +67,41 @@ def load(
     if backend != "transformers":
         return _load_file(name, quantization, adapter, device, dtype, backend)
     base, adapter = split_adapter(name, adapter)
-    member = catalog.find(trace(base))
     precision = choose_precision(device, dtype)
     if precision.device == "cpu":
         keep_freed_memory()
     source = resolve(base)
     tokenizer = load_tokenizer(base)
-    options = {"dtype": precision.dtype, "use_safetensors": True}
-    if not is_sharded():  # then the launcher's library places them
-        options["device_map"] = precision.device
+    options = {"dtype": precision.dtype, "device_map": precision.placement}
     if quantization:
-        options["quantization_config"] = quantize(quantization, precision.dtype)
+        options["quantization_config"] = quantize(quantization, precision)
     model = weight_files.read(source, **options)
-    keep_unpacked(model)
     if adapter:
         model = _load_adapter(model, adapter)
-    model.eval()
+    return prepare(model.eval(), base, quantization, precision, adapter), tokenizer
+
+
+def prepare(model, name: str | Path, quantization=None, precision=None, adapter=None):
+    """A model that was just read, safe to train and with `settings` for the record.
+
+    Keeps bitsandbytes from a fault (see `precision.keep_unpacked`). `settings` say how
+    it was loaded: model, weights (a hash), quantization, the prompt form that it was
+    trained on, and how its answers become tokens (see `tokens`).
+    """
+    keep_unpacked(model)
+    member = catalog.find(trace(name))
+    style = "apart" if member else "after"
     model.settings = {
-        "model": str(base),
-        "weights": hash_weights(source),
+        "model": str(name),
+        "weights": hash_weights(resolve(name)),
         "adapter": str(adapter) if adapter else None,
         "adapter_weights": hash_weights(adapter) if adapter else None,
-        "quantization": quantization,
+        "quantization": quantization or None,
         "precision": str(precision),
-        "prompt_form": read_form(adapter or base) or (member and member.form),
-        "answers": _choose_style(model, member),
+        "prompt_form": read_form(adapter or name) or (member and member.form),
+        "answers": "decoder" if model.config.is_encoder_decoder else style,
     }
-    return model, tokenizer
+    return model
 
 
 def _load_file(name, quantization, adapter, device, dtype, backend: str):
@@ -115,13 +129,6 @@ def _load_file(name, quantization, adapter, device, dtype, backend: str):
         "answers": "apart" if member else "after",
     }
     return model, _prepare(weight_files.read_tokenizer(file), name)
-
-
-def _choose_style(model, member: catalog.Member | None) -> str:
-    """How answers become tokens, see `tokens`."""
-    if model.config.is_encoder_decoder:
-        return "decoder"
-    return "apart" if member else "after"
 
 
 def merge(model):
@@ -164,9 +171,48 @@ def _ask_as_trained(tokenizer, member: catalog.Member):
     return tokenizer
 
 
-def _load_adapter(model, folder: Path):
-    from peft import PeftModel
+def copy_adapter(start: str | Path, model) -> str:
+    """Weights of another adapter into the model's own, which has to be alike.
 
+    `start`: a run, an adapter folder or the name of a bundled one; `model` has an
+    adapter of PEFT's. The hash of what was copied. DataError where it is no adapter, or
+    one of another rank, alpha or on other layers.
+    """
+    folder = _find_start(start)
+    own = getattr(model, "peft_config", {}).get("default")
+    if own is None:
+        raise DataError("start: an adapter to go on from needs lora_rank above 0")
+    try:
+        given = PeftConfig.from_pretrained(folder)
+        weights = load_peft_weights(folder, "cpu")
+    except Exception as error:  # of every kind
+        raise explain(str(start), error) from error
+    for name in ("r", "lora_alpha"):
+        if getattr(own, name) != getattr(given, name):
+            raise DataError(
+                f"start: {start} has {name}={getattr(given, name)} in its LoRA, this"
+                f" run {getattr(own, name)}: they have to agree"
+            )
+    try:
+        found = set_peft_model_state_dict(model, weights)
+    except RuntimeError as error:  # tensors of other sizes
+        raise explain(str(start), error) from error
+    odd = [name for name in found.missing_keys if "lora_" in name]
+    if odd := [*odd, *found.unexpected_keys]:
+        raise DataError(f"start: {start} was trained on other layers ({odd[0]})")
+    return hash_weights(folder)
+
+
+def _find_start(start: str | Path) -> Path:
+    _, folder = split_adapter(start if start in BUNDLED else files.place(start), None)
+    if folder is None:
+        raise DataError(f"start: {start} is no adapter")
+    if not (folder / "adapter_model.safetensors").is_file():
+        raise DataError(f"start: {start} has no adapter_model.safetensors")
+    return folder
+
+
+def _load_adapter(model, folder: Path):
     if not (folder / "adapter_model.safetensors").is_file():
         raise DataError(
             f"{folder}: no adapter_model.safetensors (pickles are not read)"

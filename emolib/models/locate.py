@@ -16,7 +16,7 @@ def resolve(name: str | Path) -> str:
     Conversions are cached by the file's hash. An alias takes the GGUF file inside its
     package, and the Hub where that package is not installed.
     """
-    name = str(name)
+    name = str(_enter(name))
     member = catalog.find(name)
     if member and not name.endswith(".gguf"):
         return member.hub

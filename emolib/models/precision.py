@@ -26,6 +26,16 @@ class Precision:
     dtype: torch.dtype
     mixed: str | None
 
+    @property
+    def placement(self) -> str | None:
+        """The device_map for loading; None where a launcher's library places weights."""
+        return None if is_sharded() else self.device
+
+    @property
+    def storage(self) -> torch.dtype:
+        """The type that holds 4-bit weights: FSDP spreads weights of one type only."""
+        return self.dtype if is_sharded() else torch.uint8
+
     def __str__(self) -> str:
         return f"{self.device}, {str(self.dtype).removeprefix('torch.')}"
 
@@ -72,7 +82,7 @@ def keep_freed_memory() -> None:
         mallopt(_M_MMAP_MAX, 0)
 
 
-def quantize(quantization: str, dtype: torch.dtype) -> BitsAndBytesConfig:
+def quantize(quantization: str, precision: Precision) -> BitsAndBytesConfig:
     """The bitsandbytes configuration behind a quantization's name."""
     if quantization == "int8":
         return BitsAndBytesConfig(load_in_8bit=True)
@@ -80,9 +90,8 @@ def quantize(quantization: str, dtype: torch.dtype) -> BitsAndBytesConfig:
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=dtype,
-        # FSDP spreads weights of one number type only.
-        bnb_4bit_quant_storage=dtype if is_sharded() else torch.uint8,
+        bnb_4bit_compute_dtype=precision.dtype,
+        bnb_4bit_quant_storage=precision.storage,
     )
 
 

@@ -42,6 +42,8 @@ def _read_weights(source: str | Path, gguf_file: str | None = None, **options):
         raise ValueError(f"{layers} layers, expected at most {MOST_LAYERS}")
     _check_shards(source)
     kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
+    if not gguf_file:
+        where["use_safetensors"] = True
     model, found = kind.from_pretrained(
         source, output_loading_info=True, **where, **options
     )

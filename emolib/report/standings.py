@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 
 from emolib import DataError, files
 from emolib.evaluation import score_files
-from emolib.report import plots
+from emolib.report import style
 
 MODEL = "Emo-SmolLM2-135M"
 SCORES = "figures/data/emo_smollm2_answers_scores.csv"
@@ -180,8 +180,8 @@ def main() -> None:
         files.place(SCORES), ["model", "task", "metric", "value"]
     )
     write("README.md", ours)
-    plots.set_style()
-    plots.save(draw(ours, MODEL), files.place(FIGURE), NOTE)
+    style.set_style()
+    style.save(draw(ours, MODEL), files.place(FIGURE), NOTE)
 
 
 if __name__ == "__main__":

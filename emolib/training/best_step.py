@@ -12,37 +12,35 @@ from emolib.evaluation import judgements, metrics
 from emolib.inference import constrained, tree_attention
 from emolib.tasks import get
 
-CHOICES = ("loss", "score")
+METRIC = "eval_score"
 NEEDED = ("task", "emotion", "prompt", "gold")
 
 
-def check(choose_by: str, rows) -> None:
-    """DataError for a rule that does not exist, or rows that it cannot score."""
-    if choose_by not in CHOICES:
-        raise DataError(
-            f"choose_by {choose_by!r}: expected one of {', '.join(CHOICES)}"
-        )
-    missing = [name for name in NEEDED if name not in rows.column_names]
-    if choose_by == "score" and missing:
-        raise DataError(
-            f"choose_by='score' needs validation rows with {', '.join(NEEDED)}:"
-            f" {', '.join(missing)} missing (aaid.build gives them)"
-        )
+class ScoredEvaluation:
+    """For a Trainer: `eval_score` among its evaluations where its arguments ask for it.
 
+    They do by metric_for_best_model="eval_score".
+    """
 
-class Judged:
-    """A Trainer whose evaluations also say `eval_score`, on the rows in `judged`."""
+    validation = None
 
-    judged = None
+    def set_validation(self, rows) -> None:
+        """The rows to score; DataError where they lack a column that this needs."""
+        missing = [name for name in NEEDED if name not in rows.column_names]
+        if missing and self.args.metric_for_best_model == METRIC:
+            raise DataError(
+                f"choose_by='score' needs validation rows with {', '.join(NEEDED)}:"
+                f" {', '.join(missing)} missing (aaid.build gives them)"
+            )
+        self.validation = rows
 
     def evaluation_loop(self, *given, **more):
         """The trainer's own evaluation, with the score among its metrics."""
         output = super().evaluation_loop(*given, **more)
-        if self.judged is not None:
+        if self.args.metric_for_best_model == METRIC:
             model = self.accelerator.unwrap_model(self.model)
-            output.metrics["eval_score"] = score(
-                model, self.processing_class, self.judged
-            )
+            found = score(model, self.processing_class, self.validation)
+            output.metrics[METRIC] = found
         return output
 
 

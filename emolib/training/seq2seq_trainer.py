@@ -1,8 +1,7 @@
 """The Seq2SeqTrainer of transformers for T5 and BART, set up like `sft_trainer`'s."""
 
-from pathlib import Path
-
-from peft import get_peft_model
+from datasets import Dataset
+from peft import LoraConfig, get_peft_model
 from transformers import (
     DataCollatorForSeq2Seq,
     Seq2SeqTrainer,
@@ -10,64 +9,45 @@ from transformers import (
     set_seed,
 )
 
-from emolib import DataError
-from emolib.models.tokens import keep_short
-from emolib.training import recipe
-from emolib.training.best_step import Judged
-from emolib.training.recipe import Settings
-from emolib.training.shared_batches import Sampler
-
-_COLUMNS = ["input_ids", "labels"]
+from emolib.training.best_step import ScoredEvaluation
+from emolib.training.sft_trainer import make_float32
+from emolib.training.shared_batches import TaskMixingSampler, list_keys
 
 
-def make_trainer(model, tokenizer, train, validation, folder: Path, chosen: Settings):
-    """The Seq2SeqTrainer that `finetune` runs; `model` as `models.load` gives it.
+class PairTrainer(ScoredEvaluation, TaskMixingSampler, Seq2SeqTrainer):
+    """Seq2SeqTrainer whose optimizer steps see all tasks, with LoRA if it is given.
 
-    DataError for regression_weight, which reads numbers off a decoder's own prompt.
+    `arguments` are those that SFTConfig takes in notebook 2; rows as
+    `tokens.keep_short` gives them in style "decoder".
     """
-    if chosen.regression_weight:
-        raise DataError("regression_weight needs a decoder-only model")
-    adapter = recipe.describe_adapter(model, chosen)
-    if adapter:
-        if chosen.activation_checkpointing:
+
+    def __init__(
+        self,
+        model,
+        tokenizer,
+        rows: tuple[Dataset, Dataset],
+        arguments: dict,
+        peft_config: LoraConfig | None = None,
+        callbacks=(),
+    ):
+        arguments = dict(arguments)
+        again = arguments.pop("activation_checkpointing", False)
+        if again:
             model.enable_input_require_grads()
-        set_seed(chosen.seed)  # the adapter is drawn before the trainer sets it
-        model = get_peft_model(model, adapter)
-    trainer = PairTrainer(
-        model=model,
-        args=Seq2SeqTrainingArguments(
-            **recipe.list_arguments(folder, chosen),
-            gradient_checkpointing=chosen.activation_checkpointing,
-        ),
-        train_dataset=_select(train, tokenizer, chosen),
-        eval_dataset=_select(validation, tokenizer, chosen),
-        processing_class=tokenizer,
-        data_collator=DataCollatorForSeq2Seq(tokenizer, model),
-        callbacks=recipe.list_callbacks(folder, chosen),
-    )
-    trainer.keys = recipe.list_keys(train)
-    if chosen.choose_by == "score":
-        trainer.judged = validation
-    recipe.finish_trainer(trainer, train, chosen.start)
-    return trainer
-
-
-def _select(rows, tokenizer, chosen: Settings):
-    if "input_ids" not in rows.column_names:
-        rows, _ = keep_short(rows, tokenizer, chosen.max_length, "decoder")
-    return rows.select_columns(_COLUMNS)
-
-
-class PairTrainer(Judged, Seq2SeqTrainer):
-    """Seq2SeqTrainer whose optimizer steps see all tasks, as `CompletionTrainer`'s."""
-
-    keys: list | None = None  # (task, instruction) per training row
-
-    def _get_train_sampler(self, train_dataset=None):
-        rows = self.train_dataset if train_dataset is None else train_dataset
-        return Sampler(
-            recipe.count_rows(self.args),
-            lengths=[len(ids) for ids in rows["input_ids"]],
-            seed=self.args.data_seed,
-            keys=self.keys,
+        if peft_config:
+            peft_config.task_type = "SEQ_2_SEQ_LM"
+            set_seed(arguments["seed"])  # the adapter is drawn before the trainer does
+            model = get_peft_model(model, peft_config)
+        columns = ["input_ids", "labels"]
+        super().__init__(
+            model=model,
+            args=Seq2SeqTrainingArguments(**arguments, gradient_checkpointing=again),
+            train_dataset=rows[0].select_columns(columns),
+            eval_dataset=rows[1].select_columns(columns),
+            processing_class=tokenizer,
+            data_collator=DataCollatorForSeq2Seq(tokenizer, model),
+            callbacks=list(callbacks),
         )
+        self.keys = list_keys(rows[0])
+        self.set_validation(rows[1])
+        make_float32(self.model)

@@ -78,6 +78,28 @@ class Sampler(torch.utils.data.Sampler):
         return [row for _, row in sorted(placed)]
 
 
+class TaskMixingSampler:
+    """For a Trainer: its training batches come from `Sampler`."""
+
+    keys: list | None = None  # (task, instruction) per training row
+
+    def _get_train_sampler(self, train_dataset=None):
+        rows = self.train_dataset if train_dataset is None else train_dataset
+        args = self.args
+        whole = args.train_batch_size * args.gradient_accumulation_steps
+        lengths = [len(ids) for ids in rows["input_ids"]]
+        size = whole * args.world_size  # rows of an optimizer step
+        return Sampler(size, lengths, args.data_seed, self.keys)
+
+
+def list_keys(rows) -> list[tuple[str, str]] | None:
+    """(task, instruction) per row, by which batches are mixed; None if not known."""
+    if not {"task", "instruction"} <= set(rows.column_names):
+        return None
+    named = rows.select_columns(["task", "instruction"])[:]
+    return list(zip(named["task"], named["instruction"], strict=True))
+
+
 @dataclass
 class Collator:
     """Tokenized rows -> one row of a forest, with what each place has to predict.

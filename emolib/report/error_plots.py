@@ -1,7 +1,6 @@
-"""Scores become Axes, one function per figure; `save` writes vector and PNG.
+"""Items beside answers become Axes: agreement, confusions, labels, features.
 
-Every function draws on the Axes it is given (or new ones) and returns them. `note` is
-set below the figure: say there which data were drawn, above all the bundled sample.
+Every function draws on the Axes it is given (or new ones) and returns them.
 """
 
 from pathlib import Path
@@ -17,80 +16,6 @@ from emolib import DataError, files
 from emolib.evaluation.item_errors import describe
 from emolib.evaluation.metrics import score
 from emolib.tasks import get
-
-SAMPLE_NOTE = "Drawn from the bundled sample: says nothing about a model's quality."
-
-
-def set_style() -> None:
-    """Colour-blind safe, readable at column width in print."""
-    sns.set_theme(context="paper", style="whitegrid", palette="colorblind")
-    plt.rcParams |= {"figure.dpi": 110, "savefig.dpi": 200, "svg.hashsalt": "emolib"}
-
-
-def save(axes: Axes, path: str | Path, note: str = "") -> list[Path]:
-    """Writes `path` as .svg and .png with the note below; returns both paths.
-
-    Same figure, same bytes: no dates, fixed ids.
-    """
-    figure = axes.figure
-    if note:
-        figure.canvas.draw()
-        lowest = figure.get_tightbbox().y0 / figure.get_figheight()
-        figure.text(0.5, lowest - 0.03, note, ha="center", va="top", fontsize="small")
-    paths = [Path(path).with_suffix(suffix) for suffix in (".svg", ".png")]
-    paths[0].parent.mkdir(parents=True, exist_ok=True)
-    for target, empty in zip(paths, ({"Date": None}, {"Software": None}), strict=True):
-        with files.replacing(target) as temporary:
-            figure.savefig(
-                temporary, format=target.suffix[1:], bbox_inches="tight", metadata=empty
-            )
-    return paths
-
-
-def draw_loss(log: pd.DataFrame, axes: Axes | None = None) -> Axes:
-    """Training and validation loss (nats per token) by optimizer step."""
-    axes = axes or plt.subplots(figsize=(5, 3))[1]
-    for column, name in (("loss", "training"), ("eval_loss", "validation")):
-        part = log.dropna(subset=[column])
-        axes.plot(part["step"], part[column], marker="o", markersize=3, label=name)
-    axes.set(xlabel="optimizer step", ylabel="loss, nats per token", ylim=(0, None))
-    axes.legend()
-    return axes
-
-
-def draw_scores(scores: pd.DataFrame, axes: Axes | None = None) -> Axes:
-    """Score and 95 % interval per task and metric, one colour per model.
-
-    `scores`: columns model, task, metric, value, low, high, n. A model without a score
-    leaves its place empty.
-    """
-    names = {"pearson": "r", "jaccard": "Jaccard", "f1_micro": "micro F1"}
-    names["f1_macro"] = "macro F1"
-    scores = scores.reset_index(drop=True)
-    groups = scores["task"] + "\n" + scores["metric"].replace(names)
-    labels = list(dict.fromkeys(groups))
-    models = list(dict.fromkeys(scores["model"]))
-    wide = max(6, len(labels), 0.12 * len(labels) * (len(models) + 1))
-    axes = axes or plt.subplots(figsize=(wide, 3))[1]
-    width = 0.8 / len(models)
-    for number, model in enumerate(models):
-        rows = scores[scores["model"] == model]
-        places = groups[rows.index].map(labels.index)
-        places = places + (number - (len(models) - 1) / 2) * width
-        reach = [rows["value"] - rows["low"], rows["high"] - rows["value"]]
-        bars = axes.bar(
-            places, rows["value"], width, yerr=reach, capsize=2, label=model
-        )
-        axes.bar_label(
-            bars, fmt="%.2f", fontsize=6 if len(models) < 4 else 4, padding=2
-        )
-    axes.axhline(0, color="black", linewidth=0.8)
-    axes.set_xticks(np.arange(len(labels)), labels)
-    axes.set(ylabel="score (95 % interval)", ylim=(min(0, *scores["low"]) - 0.06, 1))
-    axes.grid(axis="x", visible=False)
-    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=len(models))
-    return axes
-
 
 def draw_agreement(table: pd.DataFrame, task: str) -> Axes:
     """Gold against predicted with a smoothed mean, and below it the residuals."""
