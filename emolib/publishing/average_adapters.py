@@ -1,9 +1,8 @@
-"""The mean of several adapters as one adapter, which costs no more to ask than one.
+"""The mean of several adapters as one adapter, as fast in use as each of them.
 
-The mean of runs that share a start, or of stages of one training, often answers better
-than each of them (model soups: Wortsman et al., ICML 2022). What is averaged here is
-the change that each adapter makes to its base's weights, computed by PEFT and cut to
-the first one's rank.
+The mean of runs that share a start, or of stages of one training, often predicts better
+than each of them (model soups: Wortsman et al., ICML 2022). PEFT averages the change
+that each adapter makes to its base's weights and reduces it to the first one's rank.
 """
 
 from pathlib import Path
@@ -13,9 +12,8 @@ from peft import get_peft_model_state_dict
 
 from emolib import DataError, models, runs
 from emolib.models import locate
-from emolib.models.weight_files import explain
+from emolib.models.weight_files import explain, hash_weights
 
-_MEAN = "mean"
 NOTE = """
 ## Averaged
 
@@ -30,9 +28,9 @@ def average(run: str | Path, others: list[str | Path]) -> dict[str, torch.Tensor
     `run` and `others` are fine-tuning runs with an adapter, all on one base model and
     in one prompt form (DataError), with equal shares in the mean.
     """
-    known = _read_settings(run)
+    known = runs.read(_find(run).parent)["settings"]
     for other in others:
-        found = _read_settings(other)
+        found = runs.read(_find(other).parent)["settings"]
         for name in ("model", "prompt_form"):
             if found.get(name) != known.get(name):
                 raise DataError(
@@ -47,40 +45,28 @@ def average(run: str | Path, others: list[str | Path]) -> dict[str, torch.Tensor
             model.load_adapter(_find(other), name)
         except Exception as error:  # the readers' own errors are of every kind
             raise explain(str(other), error) from error
-    model.base_model.add_weighted_adapter(
-        parts,
-        [1 / len(parts)] * len(parts),
-        _MEAN,
-        combination_type="svd",
-        svd_rank=own.r,
-        svd_full_matrices=False,
-    )
+    shares = [1 / len(parts)] * len(parts)
+    options = {"combination_type": "svd", "svd_rank": own.r, "svd_full_matrices": False}
+    model.base_model.add_weighted_adapter(parts, shares, "mean", **options)
+    weights = get_peft_model_state_dict(model, adapter_name="mean")
     scale = own.lora_alpha / own.r  # PEFT writes the mean for a scale of one
     return {
         name: (tensor / scale if "lora_B" in name else tensor).contiguous()
-        for name, tensor in get_peft_model_state_dict(model, adapter_name=_MEAN).items()
+        for name, tensor in weights.items()
     }
 
 
 def describe(others: list[str | Path]) -> list[dict]:
-    """The others' records, with their weights' hashes."""
+    """The others' records, each with the hash of its adapter's weights."""
+    folders = [_find(other) for other in others]
     return [
-        {
-            **runs.read(_find(other).parent),
-            "adapter_weights": models.hash_weights(_find(other)),
-        }
-        for other in others
+        runs.read(folder.parent) | {"adapter_weights": hash_weights(folder)}
+        for folder in folders
     ]
 
 
 def _find(run: str | Path) -> Path:
-    return locate.split_adapter(run, None)[1]
-
-
-def _read_settings(run: str | Path) -> dict:
-    folder = _find(run)
+    folder = locate.split_adapter(run, None)[1]
     if not folder:
-        raise DataError(
-            f"{run}: no adapter there: expected a fine-tuning run that tuned one"
-        )
-    return runs.read(folder.parent)["settings"]
+        raise DataError(f"{run}: no adapter there: expected a run that tuned one")
+    return folder

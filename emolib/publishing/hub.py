@@ -1,8 +1,7 @@
-"""Adapters, models and the builder of AAID, written for the Hub; uploaded if told to.
+"""Adapters, models and the builder of AAID: written for the Hub, uploaded on request.
 
-Every push is a dry run unless `dry_run=False`: the folder then holds, file by file,
-what an upload would send. The token is the Hub client's own (`hf auth login`,
-HF_TOKEN); no function here takes one.
+Every push is a dry run unless `dry_run=False`: the folder then contains, file by file,
+what an upload would send. The token is the Hub client's own (`hf auth login`).
 """
 
 import json
@@ -10,21 +9,21 @@ import re
 import shutil
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from glob import escape
-from importlib import resources
 from pathlib import Path
 
-from huggingface_hub import ModelCard
+from huggingface_hub import DatasetCard, DatasetCardData, HfApi, constants, get_token
 
-from emolib import DataError, files, runs
+from emolib import DataError, __version__, files, runs
 from emolib.data import prompts
+from emolib.models.catalog import ALIASES, BUNDLED
 from emolib.publishing import cards
-from emolib.publishing.cards import about, results
-from emolib.publishing.cards.upload import CARD, Push, check_login, check_name, upload
 from emolib.tasks import AAID
 
-WHOLE = "model"  # the folder of a run that tuned all weights
-_DTYPES = ("bfloat16", "float16")  # of a merged model: never less than 16 bits
+CARD = "README.md"
+_HELP = (
+    "log in with `hf auth login`, or set HF_TOKEN to a token that may write to this"
+    " OWNER; unset HF_HUB_OFFLINE; then call again"
+)
 _SECRET = re.compile(  # a token of the Hub, or a path on somebody's machine
     r"\bhf_[A-Za-z0-9]{30,}"
     r"|(?:^|[\s\"'(=])(?:~/|[A-Z]:\\+Users|/(?:home|root|Users|tmp|private|mnt|content)/)",
@@ -35,213 +34,214 @@ _TEXT = (".md", ".json", ".jsonl", ".yaml", ".py", ".jinja")
 
 @dataclass(frozen=True)
 class Settings:
-    """What `push_adapter` and `push_model` can be told.
+    """The settings of `push_adapter` and `push_model`."""
 
-    `data`: what the training rows were built from, which a run does not record:
-    "official" (SemEval-2018), "sample", or another corpus's Hub id or name, then with
-    its `data_license`. `base`, `revision`, `base_license`: the base model's Hub id,
-    commit and licence, where the run or emolib does not know them. `scores`: a
-    *_scores.csv, of which the rows of model `scored` are published. `dtype`: of a
-    model's weights. `private` holds for a repository that the upload creates; one that
-    is public already is refused.
-    """
-
-    data: str | None = None
-    data_license: str | None = None
-    base: str | None = None
-    revision: str | None = None
-    base_license: str | None = None
-    scores: str | Path | None = None
-    scored: str = "tuned"
-    dtype: str = "bfloat16"
+    data: str | None = None  # "official" (SemEval-2018), "sample", a Hub id or a name;
+    # what the run recorded, where that is one of the first two
+    data_license: str | None = None  # of another corpus
+    base: str | None = None  # Hub id, where the run has a path
+    revision: str | None = None  # the base's commit
+    base_license: str | None = None  # where emolib does not know it
+    scores: str | Path | None = None  # a *_scores.csv for the card
+    scored: str = "tuned"  # the model's name in that file
+    dtype: str = "bfloat16"  # of a model's weights, or "float16"
     dry_run: bool = True
-    private: bool = True
+    private: bool = True  # of a repository that the upload creates
+
+
+@dataclass(frozen=True)
+class Push:
+    """What was written (`files`: name -> bytes); `url` is None after a dry run."""
+
+    repo: str
+    repo_type: str
+    folder: Path
+    files: dict[str, int]
+    url: str | None = None
+
+    def __str__(self) -> str:
+        where = f"uploaded to {self.url}" if self.url else "dry run, nothing uploaded"
+        head = f"{self.repo} ({self.repo_type}): {where}. In {self.folder}:"
+        lines = [f"{size:>13,}  {name}" for name, size in self.files.items()]
+        return "\n".join([head, *lines])
 
 
 def push_adapter(run: str | Path, repo: str, folder: str | Path, **settings) -> Push:
-    """A finished run's adapter, with card, licences and record, written into `folder`.
+    """Writes a finished run's adapter with card and record into `folder`.
 
-    `repo` is OWNER/NAME on the Hub, `settings` the fields of `Settings`. With
-    `dry_run=False` these files, and no others of the run, are uploaded too. The base in
-    adapter_config.json becomes a Hub id, whatever path the run was trained from.
-
+    `repo` is OWNER/NAME on the Hub, `settings` are the fields of `Settings`. The base
+    in adapter_config.json becomes a Hub id, whatever path the run was trained from.
     DataError for an unfinished run, a base or licence that must be named, scores on the
     sample or of other weights, a folder with foreign files, and all the Hub's refusals.
     """
     chosen = _read_settings(settings, repo)
-    source, record = _open(run, "adapter")
-    config = _read_config(source / "adapter_config.json")
-    told = about.gather(repo, "adapter", record, chosen)
-    told = replace(told, seq2seq=config.get("task_type") == "SEQ_2_SEQ_LM")
-    config |= {"base_model_name_or_path": told.base, "revision": chosen.revision}
-    card = cards.describe_model(told, _read_scores(source, chosen))
+    source, facts, card = _describe(run, repo, chosen, "adapter")
+    config = _read_config(source)
+    config |= {"base_model_name_or_path": facts["base"], "revision": chosen.revision}
     with _writing(folder, run) as made:
+        made.mkdir()
         weights = "adapter_model.safetensors"
         shutil.copyfile(source / weights, made / weights)
         files.write_json(made / "adapter_config.json", config)
-        _write_about(made, told, card)
+        files.write_json(made / "run.json", facts["record"])
+        files.write_text(made / CARD, card)
     return _finish(repo, "model", folder, chosen)
 
 
 def push_model(run: str | Path, repo: str, folder: str | Path, **settings) -> Push:
-    """A finished run's whole model in 16 bits, with tokenizer, as `push_adapter`.
+    """Writes a finished run's whole model in 16 bits, with tokenizer.
 
-    An adapter is added into its base, loaded in `dtype` and never quantized, even if it
-    was trained on a quantized one. A run that tuned all weights is taken as it is.
+    As `push_adapter`; an adapter is merged into its base in float32 and rounded once,
+    even if it was trained on a quantized base.
     """
-    from emolib import models
+    from emolib.publishing import gguf
 
     chosen = _read_settings(settings, repo)
-    if chosen.dtype not in _DTYPES:
-        raise DataError(f"dtype {chosen.dtype!r}: expected {' or '.join(_DTYPES)}")
-    source, record = _open(run, "adapter", WHOLE)
-    kind = "whole" if source.name == WHOLE else "merged"
-    told = replace(about.gather(repo, kind, record, chosen), dtype=chosen.dtype)
-    scores = _read_scores(source, chosen)
-    model, tokenizer = models.load(run, quantization=None, dtype=chosen.dtype)
-    model = models.merge(model)
-    told = replace(told, seq2seq=bool(model.config.is_encoder_decoder))
-    card = cards.describe_model(told, scores)
+    if chosen.dtype not in ("bfloat16", "float16"):
+        raise DataError(f"dtype {chosen.dtype!r}: expected bfloat16 or float16")
+    _, facts, card = _describe(run, repo, chosen, "adapter", "model")
     with _writing(folder, run) as made:
-        model.save_pretrained(made)
-        tokenizer.save_pretrained(made)
-        _drop_traces(made / "tokenizer_config.json")
-        _write_about(made, told, card)  # last: saving may leave a README of its own
+        gguf.merge(run, made, chosen.dtype)
+        files.write_json(made / "run.json", facts["record"])
+        files.write_text(made / CARD, card)
     return _finish(repo, "model", folder, chosen)
 
 
 def push_builder(
     repo: str, folder: str | Path, dry_run: bool = True, private: bool = True
 ) -> Push:
-    """The builder of AAID as a dataset repository: instructions, script, card.
+    """Writes the builder of AAID as a dataset repository: instructions, script, card.
 
-    No row and no text of a corpus: SemEval-2018 may not be passed on.
+    It contains no text of a corpus: SemEval-2018 may not be passed on.
     """
     chosen = _read_settings({"dry_run": dry_run, "private": private}, repo)
-    package = resources.files("emolib")
+    rows = [
+        {"task": task, "number": number, "instruction": text}
+        for task in AAID
+        for number, text in enumerate(prompts.instructions(task), start=1)
+    ]
+    lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
+    config = {"config_name": "instructions", "data_files": "instructions.jsonl"}
+    data = DatasetCardData(language="en", license="mit", configs=[config])
+    here = Path(__file__).parent
+    template = {"template_path": str(here / "build_aaid.md")}
+    card = DatasetCard.from_template(data, **template, address=cards.read_address())
     with _writing(folder) as made:
-        for source in ("instructions.yaml", "cards/build_aaid.py"):
-            name = source.rpartition("/")[2]
-            files.write_text(made / name, (package / source).read_text("utf-8"))
-        rows = [
-            {"task": task, "number": number, "instruction": text}
-            for task in AAID
-            for number, text in enumerate(prompts.instructions(task), start=1)
-        ]
-        lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
+        made.mkdir()
+        shutil.copy(here / "build_aaid.py", made)
+        shutil.copy(here.parent / "data" / "instructions.yaml", made)
         files.write_text(made / "instructions.jsonl", "".join(lines))
-        mit = (package / "cards" / "mit.md").read_text("utf-8")
-        files.write_text(made / cards.LICENSE_FILE, mit)
-        files.write_text(made / CARD, str(cards.describe_builder()))
+        files.write_text(made / CARD, str(card))
     return _finish(repo, "dataset", folder, chosen)
 
 
 def _read_settings(given: dict, repo: str) -> Settings:
     """The settings; DataError for a bad name, and where an upload cannot work."""
     chosen = runs.read_settings(Settings, given, "publishing")
-    check_name(repo)
-    if not chosen.dry_run:
-        check_login()
+    if not cards.HUB_ID.fullmatch(repo):
+        raise DataError(f"repo {repo!r}: expected OWNER/NAME, as on the Hub")
+    if not chosen.dry_run and (constants.is_offline_mode() or get_token() is None):
+        raise DataError(f"no upload without the Hub and a login: {_HELP}")
     return chosen
 
 
-def _open(run: str | Path, *inside: str) -> tuple[Path, dict]:
-    """The folder with a finished fine-tuning run's weights, and the run's record."""
-    from emolib.models.catalog import BUNDLED
+def _describe(run: str | Path, repo: str, chosen: Settings, *inside: str):
+    """A finished run's folder with weights, the facts about its model, its card."""
+    from emolib.models.weight_files import hash_weights
 
     folder = Path(BUNDLED.get(str(run), run))
     record = runs.read(folder)
     if record.get("kind") != "finetune" or "finished" not in record:
         raise DataError(f"{folder}: no finished fine-tuning run: call finetune again")
-    for name in inside:
-        if list((folder / name).glob("*.safetensors")):
-            return folder / name, record
-    raise DataError(
-        f"{folder}: no weights in {' or '.join(inside)}/ (push_adapter takes a run with"
-        " an adapter, push_model any)"
-    )
+    found = [name for name in inside if list((folder / name).glob("*.safetensors"))]
+    if not found:
+        raise DataError(f"{folder}: no weights in {' or '.join(inside)}/")
+    source, whole = folder / found[0], found[0] == "model"
+    named, data = record["settings"]["model"], record["settings"].get("data")
+    data = chosen.data or (data if data in ("official", "sample") else None)
+    base = cards.name_base(chosen.base or named)
+    facts = {"repo": repo, "base": base, "record": cards.remove_paths(record, base)}
+    facts["kind"] = "whole" if whole else "merged" if "model" in inside else "adapter"
+    facts["seq2seq"] = _is_seq2seq(source)
+    unpacked = named.endswith(".gguf") or (named in ALIASES and record.get("weights"))
+    facts |= {"dtype": chosen.dtype, "from_gguf": unpacked}
+    facts |= cards.find_licenses(base, chosen.base_license, data, chosen.data_license)
+    scores = None
+    if chosen.scores:
+        given = (chosen.scores, chosen.scored, hash_weights(source))
+        column = "weights" if whole else "adapter_weights"
+        scores = cards.read_scores(*given, column)
+    return source, facts, str(cards.describe_model(facts, scores))
 
 
-def _read_config(path: Path) -> dict:
+def _read_config(source: Path) -> dict:
+    """The configuration of an adapter or a model."""
+    path = source / "adapter_config.json"
+    path = path if path.is_file() else source / "config.json"
     try:
         return dict(json.loads(path.read_bytes()))
     except (OSError, ValueError, TypeError) as error:
-        raise DataError(f"{path}: no adapter's configuration: {error}") from error
+        raise DataError(f"{path}: no model's configuration: {error}") from error
 
 
-def _read_scores(source: Path, chosen: Settings):
-    from emolib.models.weight_files import hash_weights
-
-    if chosen.scores is None:
-        return None
-    column = "weights" if source.name == WHOLE else "adapter_weights"
-    return results.read(chosen.scores, chosen.scored, hash_weights(source), column)
-
-
-def _write_about(made: Path, told: about.About, card: ModelCard) -> None:
-    files.write_json(made / "run.json", told.record)
-    files.write_text(made / cards.LICENSE_FILE, cards.describe_licence(told))
-    files.write_text(made / CARD, str(card))
-
-
-def _drop_traces(path: Path) -> None:
-    """Takes out of a tokenizer's configuration how it was loaded on this machine."""
-    config = json.loads(path.read_bytes())
-    for name in ("is_local", "local_files_only", "name_or_path"):
-        config.pop(name, None)
-    files.write_json(path, config)
+def _is_seq2seq(source: Path) -> bool:
+    config = _read_config(source)
+    return config.get("task_type") == "SEQ_2_SEQ_LM" or config.get("is_encoder_decoder")
 
 
 @contextmanager
 def _writing(folder: str | Path, run: str | Path | None = None):
-    """A new folder that becomes `folder` when all is written and nothing leaks.
+    """A path that becomes `folder` once all is written and nothing private is in it.
 
-    Replaces a folder that an earlier push wrote, never one with other files in it.
+    It replaces a folder that an earlier push wrote, never one with other files in it.
     """
     folder = Path(folder).absolute()
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        for left in folder.parent.glob(f".{escape(folder.name)}.[0-9]*.tmp"):
-            shutil.rmtree(left)  # by a killed push
         with files.replacing(folder) as temporary:
-            temporary.mkdir()
             yield temporary
             _refuse_secrets(temporary, run)
-            _refuse_foreign(folder, temporary)
-    except DataError:
-        raise
-    except Exception as error:  # safetensors and torch have their own
+            there = {path.name for path in folder.glob("*")}
+            foreign = sorted(there - {path.name for path in temporary.iterdir()})
+            if foreign:
+                raise DataError(f"{folder}: contains {foreign[0]}: name a new folder")
+    except OSError as error:
         raise DataError(f"{folder}: cannot write there: {error}") from error
 
 
 def _refuse_secrets(folder: Path, run: str | Path | None) -> None:
-    """DataError if a text file names a place on this machine or holds a token."""
-    places = {str(path) for path in (Path.home(), Path.cwd()) if len(path.parts) > 2}
-    places |= {str(Path(run).absolute())} if run else set()
+    """DataError if a text file names a place on this machine or contains a token."""
+    places = [path for path in (Path.home(), Path.cwd()) if len(path.parts) > 2]
+    places += [Path(run).absolute()] if run else []
     for path in sorted(folder.iterdir()):
         if path.suffix not in _TEXT or path.name == "tokenizer.json":
             continue
         text = path.read_text(encoding="utf-8")
-        if _SECRET.search(text) or any(place in text for place in places):
+        if _SECRET.search(text) or any(str(place) in text for place in places):
             raise DataError(
-                f"{path.name} would hold a token or a path on this machine: take it out"
-                " of the run, or of what was given"
+                f"{path.name} would contain a token or a path on this machine: remove"
+                " it from the run, or from what was given"
             )
-
-
-def _refuse_foreign(folder: Path, made: Path) -> None:
-    there = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-    foreign = sorted(there - {path.name for path in made.iterdir()})
-    if foreign or folder.is_file():
-        what = ", ".join(foreign[:3]) or "a file"
-        raise DataError(
-            f"{folder}: holds {what}, not from this push: name a new folder"
-        )
 
 
 def _finish(repo: str, kind: str, folder: str | Path, chosen: Settings) -> Push:
     """What was written; uploaded where it is no dry run."""
-    folder = Path(folder)
-    files = {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
-    made = Push(repo, kind, folder, files)
-    return made if chosen.dry_run else upload(made, chosen.private)
+    folder, where = Path(folder), {"repo_id": repo, "repo_type": kind}
+    sizes = {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
+    push = Push(repo, kind, folder, sizes)
+    if chosen.dry_run:
+        return push
+    try:
+        hub = HfApi()
+        url = hub.create_repo(**where, private=chosen.private, exist_ok=True)
+        if chosen.private and not hub.repo_info(**where).private:
+            raise DataError(f"{repo} is public on the Hub: say so (private=False)")
+        message = f"emolib {__version__}"
+        sent = {"folder_path": folder, "allow_patterns": list(sizes)}
+        hub.upload_folder(**where, **sent, commit_message=message)  # checks the card
+    except DataError:
+        raise
+    except Exception as error:  # the client's and its transport's are of every kind
+        first = (str(error).strip().splitlines() or [repr(error)])[0]
+        raise DataError(f"{repo}: not uploaded: {first}: {_HELP}") from error
+    return replace(push, url=str(url))
