@@ -1,16 +1,13 @@
-"""The mean of adapters: exact where its rank allows it, refused where unfit."""
-
-import json
+"""Exports of a run: its adapter in float16, or the mean of several adapters."""
 
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file
-from typer.testing import CliRunner
 
-from emolib import DataError, cli, files, models, runs
+from emolib import DataError, files, models, runs
 from emolib.publishing import average_adapters
-from emolib.training import finetune
+from emolib.publishing.export import export
 
 RANK, ALPHA = 4, 12
 
@@ -77,40 +74,56 @@ def test_mean_of_one_run_with_itself_is_that_run(three):
         assert torch.allclose(found[key], change, atol=1e-5), key
 
 
-def test_command_writes_a_run_that_loads_like_any(three, tmp_path):
-    target = tmp_path / "mean"
-    options = [part for run in three[1:] for part in ("--mean-with", str(run))]
-    done = CliRunner().invoke(cli.app, ["export", str(three[0]), str(target), *options])
-    assert done.exit_code == 0, done.output
+def test_export_of_a_mean_loads_like_any_run(three, tmp_path):
+    target = export(three[0], tmp_path / "mean", three[1:])
     model, _ = models.load(target)
     assert model.peft_config["default"].lora_alpha == ALPHA
     assert model.settings["prompt_form"] == "paper"
     found, wanted = read_run(target), average_adapters.average(three[0], three[1:])
     for key, change in read_changes(wanted).items():
         assert torch.allclose(found[key], change, atol=1e-3), key
-    record = json.loads((target / "run.json").read_text())
-    assert record["settings"]["seed"] == 1
-    assert [each["settings"]["seed"] for each in record["averaged_with"]] == [2, 3]
-    hashes = [models.hash_weights(run / "adapter") for run in three[1:]]
-    assert [each["adapter_weights"] for each in record["averaged_with"]] == hashes
     assert "mean over 3 runs" in (target / "adapter" / "README.md").read_text()
+
+
+def test_export_of_a_mean_records_its_runs(three, tmp_path):
+    record = runs.read(export(three[0], tmp_path / "mean", three[1:]))
+    assert record["settings"]["seed"] == 1
+    others = record["averaged_with"]
+    assert [each["settings"]["seed"] for each in others] == [2, 3]
+    hashes = [models.hash_weights(run / "adapter") for run in three[1:]]
+    assert [each["adapter_weights"] for each in others] == hashes
+
+
+def test_export_of_one_run_has_its_weights_in_half_the_size(three, tmp_path):
+    target = export(three[0], tmp_path / "half")
+    name = "adapter/adapter_model.safetensors"
+    halves, weights = load_file(target / name), load_file(three[0] / name)
+    for key, weight in weights.items():
+        torch.testing.assert_close(halves[key], weight.half())
+    assert runs.read(target) == runs.read(three[0])
+
+
+def test_export_of_an_unfinished_run_is_refused(three, tmp_path):
+    files.write_json(tmp_path / "run.json", {"kind": "finetune", "settings": {}})
+    with pytest.raises(DataError, match="not finished"):
+        export(tmp_path, tmp_path / "half")
 
 
 def test_run_of_another_form_or_base_does_not_fit(three, tiny_model, tmp_path):
     other = make_run(tmp_path / "other", tiny_model, 5, form="chat")
     with pytest.raises(DataError, match="other: prompt_form is 'chat', that of"):
-        finetune.export(three[0], tmp_path / "mean", [other])
+        export(three[0], tmp_path / "mean", [other])
     record = runs.read(other)
     record["settings"] |= {"prompt_form": "paper", "model": "elsewhere"}
     files.write_json(other / "run.json", record)
     with pytest.raises(DataError, match="other: model is 'elsewhere', that of"):
-        finetune.export(three[0], tmp_path / "mean", [other])
+        export(three[0], tmp_path / "mean", [other])
     assert not (tmp_path / "mean").exists()
 
 
-def test_run_without_an_adapter_is_refused(three, tmp_path):
+def test_other_run_without_an_adapter_is_refused(three, tmp_path):
     with pytest.raises(DataError, match="no adapter"):
-        finetune.export(three[0], tmp_path / "mean", [tmp_path])
+        export(three[0], tmp_path / "mean", [tmp_path])
 
 
 def test_bundled_adapter_says_what_it_is_the_mean_of():
