@@ -1,16 +1,20 @@
-"""The command line: `emolib annotate`, and what `commands` adds."""
+"""The command line: every command of `emolib`."""
 
+import inspect
+import shutil
 import sys
 import tempfile
-from contextlib import redirect_stdout
-from enum import StrEnum
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal, get_origin, get_type_hints
 
 import typer
 from typer import Argument, Option
 
-from emolib import DataError, __version__, commands
+from emolib import DataError, __version__
+from emolib.annotation.settings import DEFAULT_MODEL, FileSettings, ModelSettings
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -19,21 +23,60 @@ app = typer.Typer(
     rich_markup_mode="markdown",
 )
 _INTERRUPTED = 130  # what a shell expects of a program that Ctrl-C stopped
-
-
-class Format(StrEnum):
-    """`read_files.FORMATS`, as choices."""
-
-    csv = "csv"
-    tsv = "tsv"
-    jsonl = "jsonl"
-    parquet = "parquet"
-    lines = "lines"
+# Options called otherwise than their setting; what stands after " /" switches one off.
+_SPELLED = {"tasks": "--task", "quotes": " /--plain-quotes", "progress": " /--quiet"}
+Run = Annotated[
+    str, Argument(metavar="RUN", help="a fine-tuning run, an adapter or its name")
+]
+RunFile = Annotated[Path, Argument(metavar="RUN.yaml", help="a run file")]
 
 
 @app.callback()
 def _describe() -> None:
     """Reads affect from text: intensities, valence, emotions; and makes what does."""
+
+
+@contextmanager
+def _report_errors(command: str):
+    """A DataError as one line on the error stream and exit code 1."""
+    try:
+        yield
+    except DataError as error:
+        typer.echo(f"emolib {command}: {error}", err=True)
+        raise typer.Exit(1) from None
+
+
+def _add_settings(*kinds: type):
+    """Gives a command an option for every setting that has a help text."""
+
+    def add(command):
+        own = list(inspect.signature(command).parameters.values())[:-1]  # no **settings
+        found = own + [each for kind in kinds for each in _list_options(kind)]
+        command.__signature__ = inspect.Signature(found)
+        command.__annotations__ = {each.name: each.annotation for each in found}
+        return command
+
+    return add
+
+
+def _list_options(kind: type) -> Iterator[inspect.Parameter]:
+    hints = get_type_hints(kind, include_extras=True)
+    for field in fields(kind):
+        name, hint, default = field.name, hints[field.name], field.default
+        if get_origin(hint) is not Annotated:
+            continue
+        option = Option(
+            _SPELLED.get(name, f"--{name.replace('_', '-')}"),
+            help=hint.__metadata__[0],
+            show_default=not isinstance(default, bool),
+        )
+        taken = list[str] | None if name == "tasks" else hint.__origin__
+        yield inspect.Parameter(
+            name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=default,
+            annotation=Annotated[taken, option],
+        )
 
 
 @app.command()
@@ -43,6 +86,7 @@ def version() -> None:
 
 
 @app.command()
+@_add_settings(FileSettings, ModelSettings)
 def annotate(
     source: Annotated[
         str,
@@ -59,133 +103,37 @@ def annotate(
             help="CSV, TSV, JSONL or Parquet, by its ending; - is standard output",
         ),
     ],
-    text_column: Annotated[
-        str, Option(help="the column that holds the texts")
-    ] = "text",
+    text_column: Annotated[str, Option(help="that holds the texts")] = "text",
     model: Annotated[
-        str | None,
+        str,
         Option(
             help="a fine-tuning run, an adapter or model folder, a Hub id, a .gguf"
-            " file; or vader or textblob, which judge valence alone and need no model",
-            show_default="the one that emolib brings",
+            " file; or vader or textblob, which predict valence alone and need no model"
         ),
-    ] = None,
-    task: Annotated[
-        list[str] | None,
-        Option(
-            help="EI-reg, EI-oc, V-reg, V-oc or E-c; repeat it for more",
-            show_default="all that the model can judge",
-        ),
-    ] = None,
-    resume: Annotated[
-        bool, Option("--resume", help="go on where a killed run stopped")
-    ] = False,
-    overwrite: Annotated[
-        bool, Option("--overwrite", help="start anew over what is there")
-    ] = False,
-    chunk: Annotated[
-        int, Option(help="rows between two savings: what a kill can cost")
-    ] = 512,
-    max_tokens: Annotated[
-        int,
-        Option(help="of a text; what comes after is not read, and `reason` says so"),
-    ] = 512,
-    coverage: Annotated[
-        float | None,
-        Option(
-            help="adds an interval to every score, for this share of texts:"
-            " 0.8, 0.9 or 0.95",
-            show_default="no intervals",
-        ),
-    ] = None,
-    dtype: Annotated[
-        str | None,
-        Option(
-            help="float32, bfloat16 (faster where the machine has it) or float16",
-            show_default="as the device likes it",
-        ),
-    ] = None,
-    quantization: Annotated[str | None, Option(help="nf4 or int8")] = None,
-    backend: Annotated[
-        str,
-        Option(help="transformers; or llama.cpp, which keeps a .gguf file quantized"),
-    ] = "transformers",
-    device: Annotated[str, Option(help="auto, cpu, cuda, cuda:1")] = "auto",
-    form: Annotated[
-        str | None,
-        Option(
-            help="of the prompts: paper, plain or chat",
-            show_default="the one that the adapter was trained on, else paper",
-        ),
-    ] = None,
-    input_format: Annotated[
-        Format | None, Option(help="if the ending does not say it")
-    ] = None,
-    output_format: Annotated[
-        Format | None, Option(help="if the ending does not say it", show_default="csv")
-    ] = None,
-    encoding: Annotated[str, Option(help="of the input")] = "utf-8",
-    delimiter: Annotated[
-        str | None, Option(help="of a CSV", show_default="comma, tab for TSV")
-    ] = None,
-    plain_quotes: Annotated[
-        bool,
-        Option("--plain-quotes", help="quotation marks in a CSV are part of the text"),
-    ] = False,
-    escape_formulas: Annotated[
-        bool,
-        Option(
-            "--escape-formulas",
-            help="for CSVs that a spreadsheet opens: an apostrophe before cells that"
-            " begin like a formula (= + - @)",
-        ),
-    ] = False,
-    quiet: Annotated[bool, Option("--quiet", help="no progress bar")] = False,
+    ] = DEFAULT_MODEL,
+    **settings,
 ) -> None:
-    """Judges every text of a file: four intensities, valence, eleven emotions.
+    """Annotates every text of a file: four intensities, valence, eleven emotions.
 
     OUTPUT has INPUT's rows and columns in their order, and after them anger_intensity
     (0 to 1), anger_class (0 to 3) and so on, valence (0 to 1), valence_class (-3 to 3),
     has_anger and so on (true or false), each with a _confidence (0 to 1), and reason,
-    which says why a text could not be judged. Equal texts are judged once. OUTPUT.run
-    beside it holds the record of the run, and the finished rows until the end.
+    which says why a text could not be annotated. Equal texts are computed once.
+    OUTPUT.run beside it holds the record of the run, and the finished rows until the
+    end.
 
     Stop it at any moment (Ctrl-C leaves OUTPUT's finished rows under a name with
     .partial in it) and call it again with --resume.
 
     Example: emolib annotate tweets.csv judged.parquet --text-column body --resume
     """
-    from emolib.annotation import annotate as judging
-    from emolib.annotation import annotate_file
-
-    files = annotate_file.Settings(
-        chunk=chunk,
-        resume=resume,
-        overwrite=overwrite,
-        input_format=input_format,
-        output_format=output_format or ("csv" if target == "-" else None),
-        encoding=encoding,
-        delimiter=delimiter,
-        quotes=not plain_quotes,
-        escape_formulas=escape_formulas,
-        progress=not quiet,
-    )
-    options = {
-        "tasks": tuple(task) if task else None,
-        "max_tokens": max_tokens,
-        "coverage": coverage,
-        "dtype": dtype,
-        "quantization": quantization,
-        "backend": backend,
-        "device": device,
-        "form": form,
-    }
-    asked = (source, target, text_column, model or judging.DEFAULT, files)
+    if target == "-":
+        settings["output_format"] = settings["output_format"] or "csv"
+    names = [field.name for field in fields(FileSettings)]
+    files = FileSettings(**{name: settings.pop(name) for name in names})
     try:
-        _run(asked, options)
-    except DataError as error:
-        typer.echo(f"emolib annotate: {error}", err=True)
-        raise typer.Exit(1) from None
+        with _report_errors("annotate"):
+            _annotate(source, target, text_column, model, files, **settings)
     except KeyboardInterrupt:
         kept = "finished rows kept: the same command with --resume goes on"
         if target == "-":
@@ -194,34 +142,161 @@ def annotate(
         raise typer.Exit(_INTERRUPTED) from None
 
 
-def _run(asked: tuple, options: dict) -> None:
-    """Runs it; what is said on the way goes to the error stream."""
+def _annotate(source: str, target: str, *given, **settings) -> None:
+    """Standard output holds the table alone: all else goes to the error stream."""
     from emolib import runs
     from emolib.annotation import annotate_file
 
-    source, target, *rest = asked
-    if target != "-":
-        with redirect_stdout(sys.stderr):
-            path = annotate_file.annotate_file(source, target, *rest, **options)
-        found = runs.read(path.with_name(f"{path.name}.run"))
-        typer.echo(
-            f"{path}: {found['settings']['rows']} rows, {found['rows_judged']} of them"
-            f" judged in {found['seconds']:.0f} s"
-            f" ({found['rows_per_second']:.1f} rows/s), peak memory"
-            f" {found['peak_memory_mb']} MB",
-            err=True,
-        )
-        return
     with tempfile.TemporaryDirectory() as folder:
-        inside = Path(folder, "stdout")
+        path = Path(folder, "stdout") if target == "-" else Path(target)
         with redirect_stdout(sys.stderr):
-            annotate_file.annotate_file(source, inside, *rest, **options)
-        with inside.open("rb") as file:
-            while block := file.read(2**20):
-                sys.stdout.buffer.write(block)
+            annotate_file.annotate_file(source, path, *given, **settings)
+        if target == "-":
+            with path.open("rb") as file:
+                shutil.copyfileobj(file, sys.stdout.buffer)
+            return
+    found = runs.read(f"{path}.run")
+    typer.echo(
+        f"{path}: {found['settings']['rows']} rows, {found['rows_judged']} of them"
+        f" annotated in {found['seconds']:.0f} s"
+        f" ({found['rows_per_second']:.1f} rows/s), peak memory"
+        f" {found['peak_memory_mb']} MB",
+        err=True,
+    )
 
 
-commands.add_to(app)
+@app.command()
+def train(file: RunFile) -> None:
+    """Fine-tunes as notebook 2 does with this run file, without its pictures.
+
+    For several GPUs: accelerate launch --config_file
+    notebooks/runs/accelerate/fsdp_qlora.yaml -m emolib train RUN.yaml
+    """
+    from emolib import notebooks
+
+    with _report_errors("train"):
+        typer.echo(notebooks.train(file))
+
+
+@app.command()
+def run(
+    file: RunFile,
+    only: Annotated[
+        list[str] | None, Option(help="a notebook's number, 02; repeat it for more")
+    ] = None,
+) -> None:
+    """Executes the notebooks with this run file's parameters.
+
+    Example: emolib run notebooks/runs/sample.yaml --only 02 --only 03
+    """
+    from emolib import notebooks
+
+    with _report_errors("run"):
+        done = notebooks.run(file, only or ())
+        typer.echo(notebooks.report(done, file))
+
+
+@app.command()
+def export(
+    run: Annotated[Path, Argument(metavar="RUN", help="a finished fine-tuning run")],
+    folder: Annotated[Path, Argument(metavar="FOLDER", help="written anew")],
+    mean_with: Annotated[
+        list[str] | None,
+        Option(help="another run: weights become the mean; may be given again"),
+    ] = None,
+) -> None:
+    """Writes what is needed to use a run's adapter, its weights in float16."""
+    from emolib.publishing import export as exporting
+
+    with _report_errors("export"):
+        typer.echo(exporting.export(run, folder, mean_with or ()))
+
+
+@app.command()
+def merge(
+    run: Run,
+    folder: Annotated[Path, Argument(metavar="FOLDER", help="to be made")],
+    dtype: Annotated[str, Option(help="float16, bfloat16 or float32")] = "float16",
+) -> None:
+    """Writes an adapter and its base as one model, in 16 or 32 bits."""
+    from emolib.publishing import gguf
+
+    with _report_errors("merge"):
+        typer.echo(gguf.merge(run, folder, dtype))
+
+
+@app.command()
+def convert(
+    folder: Annotated[Path, Argument(metavar="FOLDER", help="a model, see merge")],
+    target: Annotated[Path, Argument(metavar="FILE.gguf")],
+    kind: Annotated[
+        str, Option(help="f32, f16, bf16, q8_0, q6_k, q5_k_m, q4_k_m, q4_0, ...")
+    ] = "q8_0",
+    converter: Annotated[
+        str | None,
+        Option(
+            help="llama.cpp's convert_hf_to_gguf.py, or its folder",
+            show_default="the one that make llamacpp unpacked",
+        ),
+    ] = None,
+) -> None:
+    """Writes a model as a GGUF file for llama.cpp, in as few bits as wanted."""
+    from emolib.publishing import gguf
+
+    with _report_errors("convert"):
+        typer.echo(gguf.convert(folder, target, kind, converter))
+
+
+@dataclass
+class _Push:
+    """What `push` can be told."""
+
+    run: Annotated[str | None, "of an adapter or model: its run"] = None
+    data: Annotated[str | None, "it was trained on: official, sample or a Hub id"] = (
+        None
+    )
+    data_license: Annotated[str | None, "of another corpus"] = None
+    base: Annotated[str | None, "the base model's Hub id"] = None
+    base_license: Annotated[str | None, "where emolib has none"] = None
+    scores: Annotated[Path | None, "a NAME_scores.csv of notebook 3, for the card"] = (
+        None
+    )
+    scored: Annotated[str, "the row's name in that file"] = "tuned"
+    dtype: Annotated[str, "of a model: bfloat16 or float16"] = "bfloat16"
+    upload: Annotated[bool, "send it; without this nothing leaves here"] = False
+    public: Annotated[bool, "else private"] = False
+
+
+@app.command()
+@_add_settings(_Push)
+def push(
+    what: Annotated[
+        Literal["adapter", "model", "builder"],
+        Argument(help="builder: the code that builds AAID"),
+    ],
+    repo: Annotated[str, Argument(metavar="ORG/NAME")],
+    folder: Annotated[
+        Path, Argument(metavar="FOLDER", help="what would be sent is written there")
+    ],
+    **settings,
+) -> None:
+    """Writes what a Hub repository would hold, card and licences included; may send it.
+
+    Example: emolib push adapter me/my-emo out/ --run runs/mine/finetune --data official
+    """
+    from emolib.publishing import hub
+
+    run = settings.pop("run")
+    sending = {"dry_run": not settings.pop("upload")}
+    sending["private"] = not settings.pop("public")
+    with _report_errors("push"):
+        if what == "builder":
+            typer.echo(hub.push_builder(repo, folder, **sending))
+            return
+        if run is None:
+            raise DataError(f"--run: name the run whose {what} is meant")
+        write = hub.push_model if what == "model" else hub.push_adapter
+        typer.echo(write(run, repo, folder, **settings, **sending))
 
 
 def main() -> None:

@@ -7,7 +7,7 @@ import pytest
 from emolib import DataError, models
 from emolib.annotation import annotate, backends
 from emolib.annotation.annotate import Annotator
-from emolib.annotation.backends import COLUMNS
+from emolib.annotation.columns import COLUMNS, list_columns, read_record
 from emolib.data import aeb
 from emolib.data.prompts import instructions, render
 from emolib.evaluation import decision_rules
@@ -29,13 +29,13 @@ BROKEN = {
 
 
 @pytest.fixture(scope="module")
-def judge(tiny_model):
+def annotator(tiny_model):
     return Annotator(tiny_model, progress=False)
 
 
 @pytest.fixture(scope="module")
-def frame(judge):
-    return judge(TEXTS)
+def frame(annotator):
+    return annotator(TEXTS)
 
 
 def test_every_task_gives_its_columns_in_the_field_s_ranges(frame):
@@ -73,11 +73,11 @@ def test_values_are_those_of_predict(frame, tiny_model, tmp_path):
 
 
 @pytest.mark.parametrize("text", BROKEN, ids=repr)
-def test_what_is_no_text_gets_a_reason_and_no_value(judge, text):
-    found = judge([TEXTS[0], text, TEXTS[1]])
+def test_what_is_no_text_gets_a_reason_and_no_value(annotator, text):
+    found = annotator([TEXTS[0], text, TEXTS[1]])
     assert found["reason"][1] == BROKEN[text]
-    assert found.loc[1, list(judge.columns)].isna().all()
-    assert found.loc[[0, 2], list(judge.columns)].notna().all(axis=None)
+    assert found.loc[1, list(annotator.columns)].isna().all()
+    assert found.loc[[0, 2], list(annotator.columns)].notna().all(axis=None)
 
 
 @pytest.mark.parametrize(
@@ -92,23 +92,23 @@ def test_what_is_no_text_gets_a_reason_and_no_value(judge, text):
         ".",
     ],
 )
-def test_odd_text_is_judged(judge, text):
-    found = judge([text])
-    assert found[list(judge.columns)].notna().all(axis=None)
+def test_odd_text_is_annotated(annotator, text):
+    found = annotator([text])
+    assert found[list(annotator.columns)].notna().all(axis=None)
     assert found["reason"].isna().all() and found["text"][0] == text
 
 
 def test_long_text_is_cut_and_says_so(tiny_model):
-    judge = Annotator(tiny_model, tasks=["V-reg"], max_tokens=20, progress=False)
+    annotator = Annotator(tiny_model, tasks=["V-reg"], max_tokens=20, progress=False)
     long = "sad and lonely " * 1000
-    found = judge([long, "short"])
+    found = annotator([long, "short"])
     assert found["reason"][0].startswith("cut: about ")
     assert found["reason"][0].endswith(f" of {len(long)} characters were read")
     assert pd.isna(found["reason"][1])
-    assert judge(["sad and lonely " * 900])["valence"][0] == found["valence"][0]
+    assert annotator(["sad and lonely " * 900])["valence"][0] == found["valence"][0]
 
 
-def test_equal_texts_are_computed_once(judge, monkeypatch):
+def test_equal_texts_are_computed_once(annotator, monkeypatch):
     seen, original = [], constrained.judge
 
     def count(model, tokenizer, questions, shared):
@@ -117,64 +117,64 @@ def test_equal_texts_are_computed_once(judge, monkeypatch):
 
     monkeypatch.setattr(constrained, "judge", count)
     texts = ["once", "twice", "twice", "", "", "once"]
-    first = judge(texts)
+    first = annotator(texts)
     assert len(seen) == 2 * 11  # 4 + 4 + 1 + 1 + 1 questions about each
-    assert judge(texts[::-1])[::-1].reset_index(drop=True).equals(first)
+    assert annotator(texts[::-1])[::-1].reset_index(drop=True).equals(first)
     assert len(seen) == 2 * 11
 
 
 def test_memory_of_texts_is_bounded(tiny_model, monkeypatch):
     monkeypatch.setattr(annotate, "_KEPT", 3)
-    judge = Annotator("vader", progress=False)
+    annotator = Annotator("vader", progress=False)
     texts = [f"text {number}" for number in range(8)]
-    assert judge(texts)["valence"].notna().all()
-    assert len(judge._known) == 3
+    assert annotator(texts)["valence"].notna().all()
+    assert len(annotator._known) == 3
 
 
 def test_rows_made_before_are_taken_up(tiny_model):
     first, second = (Annotator(tiny_model, progress=False) for _ in range(2))
     frame = first(TEXTS)
-    second.take_up(TEXTS, frame)
-    second._judge = lambda texts, report: [] if not texts else None  # none left to ask
+    second.remember(TEXTS, frame)
+    second._backend.predict = lambda texts, report: [] if not texts else None
     again = second(TEXTS[::-1])
     assert again[::-1].reset_index(drop=True).equals(frame)
 
 
 @pytest.mark.parametrize("tasks", [["V-oc"], ["E-c", "EI-reg"], ["EI-oc"]])
-def test_tasks_asked_for_are_all_there_is(judge, tiny_model, tasks):
+def test_tasks_asked_for_are_all_there_is(annotator, tiny_model, tasks):
     found = annotate.annotate(TEXTS, tiny_model, tasks=tasks, progress=False)
-    wanted = list(annotate.list_columns(t for t in AAID if t in tasks))
+    wanted = list(list_columns(t for t in AAID if t in tasks))
     assert list(found) == ["text", *wanted, "reason"]
-    whole = judge(TEXTS)[wanted]
+    whole = annotator(TEXTS)[wanted]
     for name in wanted:  # other prompts share the batch: equal to the last digits
         assert np.allclose(
             found[name].astype(float), whole[name].astype(float), atol=2e-4
         )
 
 
-def test_series_keeps_its_index(judge):
+def test_series_keeps_its_index(annotator):
     series = pd.Series(TEXTS, index=["a", "b", "c"], name="body")
-    found = judge(series)
+    found = annotator(series)
     assert found.index.tolist() == ["a", "b", "c"]
     assert found["text"].tolist() == TEXTS
 
 
-def test_no_texts_give_an_empty_frame_of_all_columns(judge):
-    found = judge([])
-    assert list(found) == ["text", *judge.columns, "reason"] and not len(found)
+def test_no_texts_give_an_empty_frame_of_all_columns(annotator):
+    found = annotator([])
+    assert list(found) == ["text", *annotator.columns, "reason"] and not len(found)
 
 
-def test_progress_adds_up_to_all_texts(judge):
+def test_progress_adds_up_to_all_texts(annotator):
     steps = []
-    judge([*TEXTS, "", None, *TEXTS, "one that is new"], steps.append)
+    annotator([*TEXTS, "", None, *TEXTS, "one that is new"], steps.append)
     assert sum(steps) == 9 and min(steps) >= 0
 
 
 def test_model_without_finite_numbers_says_so(tiny_model, monkeypatch):
-    judge = Annotator(tiny_model, tasks=["V-reg"], progress=False)
-    for parameter in judge._judge.model.parameters():
+    annotator = Annotator(tiny_model, tasks=["V-reg"], progress=False)
+    for parameter in annotator._backend.model.parameters():
         parameter.data.fill_(float("nan"))
-    found = judge(["a text"])
+    found = annotator(["a text"])
     assert found["reason"][0] == "the model's probabilities are not finite numbers"
     assert found["valence"].isna().all()
 
@@ -190,8 +190,8 @@ def test_lexicon_judges_valence_without_a_model(name):
 @pytest.mark.parametrize(
     ("model", "settings", "reason"),
     [
-        ("vader", {"tasks": ["E-c"]}, "task 'E-c': vader judges V-reg"),
-        ("x", {"tasks": ["SST"]}, "task 'SST': annotate judges EI-reg, EI-oc, V-reg"),
+        ("vader", {"tasks": ["E-c"]}, "task 'E-c': vader predicts V-reg"),
+        ("x", {"tasks": ["SST"]}, "task 'SST': annotate predicts EI-reg, EI-oc, V-reg"),
         ("x", {"form": "verse"}, "form 'verse': expected one of paper, published"),
         ("x", {"max_tokens": 0}, "max_tokens is 0"),
         ("x", {"speed": 9}, "no annotation setting speed"),
@@ -203,9 +203,9 @@ def test_bad_setting_is_named(model, settings, reason):
         annotate.annotate(["a"], model, **settings)
 
 
-def test_single_string_is_an_error(judge):
+def test_single_string_is_an_error(annotator):
     with pytest.raises(DataError, match="a single text: give a list"):
-        judge("a single text")
+        annotator("a single text")
 
 
 def test_default_model_tells_joy_from_anger_offline(smollm2_tokenizer):
@@ -230,8 +230,8 @@ RULES = Decisions(
 
 def read_one(task, emotion, probabilities, level=None):
     mean = expect(task, {"probabilities": probabilities})
-    given = probabilities, mean, RULES, level
-    return backends._read_record(TASKS[task], emotion, *given)
+    question = {"task": task, "emotion": emotion}
+    return read_record(question, probabilities, mean, RULES, level)
 
 
 def test_class_is_that_of_the_decisions_with_its_scaled_probability():

@@ -1,14 +1,17 @@
 import inspect
 import json
+import re
 import subprocess
 import sys
+from dataclasses import fields
 
 import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
 from emolib import __version__, cli, runs
-from emolib.annotation import annotate as judging
+from emolib.annotation import annotate as annotating
+from emolib.annotation.settings import FileSettings, ModelSettings
 
 WORDS = ["good", "bad", "so sad", "great joy", "a table", "good", "", "awful 😭"]
 OPTIONS = [
@@ -35,7 +38,7 @@ def call(*arguments, input=None, model="vader"):
 
 def stop(monkeypatch, after: int) -> None:
     """Ctrl-C once so many chunks are judged."""
-    original, calls = judging.Annotator.__call__, []
+    original, calls = annotating.Annotator.__call__, []
 
     def work(*given):
         if len(calls) == after:
@@ -43,7 +46,7 @@ def stop(monkeypatch, after: int) -> None:
         calls.append(given)
         return original(*given)
 
-    monkeypatch.setattr(judging.Annotator, "__call__", work)
+    monkeypatch.setattr(annotating.Annotator, "__call__", work)
 
 
 def test_help_names_every_option_and_argument():
@@ -51,12 +54,25 @@ def test_help_names_every_option_and_argument():
     assert shown.exit_code == 0
     for name in (*OPTIONS, "INPUT", "OUTPUT", "Example: emolib annotate"):
         assert name in shown.stdout
-    spelled = {f"--{name.replace('_', '-')}" for name in _list_parameters()}
-    assert spelled == set(OPTIONS)
+    assert set(re.findall(r"--[a-z][a-z-]+", shown.stdout)) == {
+        *OPTIONS,
+        *("--help", "--input-format"),
+    }
 
 
-def _list_parameters() -> set[str]:
-    return set(inspect.signature(cli.annotate).parameters) - {"source", "target"}
+def test_every_setting_is_an_option_once_or_named_as_none():
+    offered = set(inspect.signature(cli.annotate).parameters)
+    known = {field.name for field in fields(FileSettings) + fields(ModelSettings)}
+    assert offered - known == {"source", "target", "text_column", "model"}
+    assert known - offered == {"adapter", "tokens_per_batch"}
+
+
+@pytest.mark.parametrize("kind", [FileSettings, ModelSettings])
+def test_options_start_at_the_defaults_of_the_settings(kind):
+    parameters = inspect.signature(cli.annotate).parameters
+    for field in fields(kind):
+        if field.name in parameters:
+            assert parameters[field.name].default == field.default
 
 
 def test_no_command_shows_help_and_version_the_version():
@@ -68,7 +84,7 @@ def test_no_command_shows_help_and_version_the_version():
 def test_file_becomes_a_file_and_what_is_said_goes_to_the_error_stream(source):
     done = call(source, "out.csv")
     assert done.exit_code == 0 and done.stdout == ""
-    assert "out.csv: 8 rows, 8 of them judged in " in done.stderr
+    assert "out.csv: 8 rows, 8 of them annotated in " in done.stderr
     assert "rows/s), peak memory " in done.stderr
     found = pd.read_csv("out.csv")
     assert list(found)[:3] == ["id", "text", "valence"]
@@ -111,7 +127,7 @@ def test_standard_input_of_a_named_format():
         (["in.csv", "none/out.csv"], "no folder"),
         (["in.csv", "in.csv"], "in.csv: input and output in one"),
         (["in.csv", "out.csv", "--text-column", "body"], "no column 'body'"),
-        (["in.csv", "out.csv", "--task", "E-c"], "task 'E-c': vader judges V-reg"),
+        (["in.csv", "out.csv", "--task", "E-c"], "task 'E-c': vader predicts V-reg"),
         (["in.csv", "out.csv", "--max-tokens", "0"], "max_tokens is 0"),
         (["in.csv", "out.csv", "--form", "odd"], "form 'odd': expected one of"),
         (["in.csv", "out.csv", "--resume", "--overwrite"], "one of them, not both"),
@@ -165,7 +181,7 @@ def test_ctrl_c_says_how_to_go_on_and_resuming_does(source, tmp_path):
     assert len(pd.read_csv("out.partial.csv")) == 6
     assert call(source, "out.csv").exit_code == 1  # unfinished: resume or overwrite
     done = call(source, "out.csv", "--resume", "--quiet")
-    assert "8 rows, 2 of them judged" in done.stderr
+    assert "8 rows, 2 of them annotated" in done.stderr
     straight = (tmp_path / "straight.csv").read_bytes()
     assert (tmp_path / "out.csv").read_bytes() == straight
 
@@ -198,6 +214,7 @@ def test_formulas_are_escaped_and_quotes_plain_only_when_asked(tmp_path, monkeyp
     assert pd.read_csv("b.csv")["text"].tolist() == ["'=1+1", '"half']
 
 
+@pytest.mark.slow
 def test_program_stops_quietly_when_nobody_reads_on(tmp_path):
     (tmp_path / "in.txt").write_text("a rather good day\n" * 20_000)
     program = [sys.executable, "-m", "emolib.cli", "annotate", "in.txt", "-", "--quiet"]

@@ -1,8 +1,8 @@
 """A file of texts in, the same file with affect beside each text out; resumable.
 
-Rows are judged in chunks. Each finished chunk is a small Parquet file in the run folder
-beside the target; the target itself is put together at the end and renamed into place.
-Memory does not grow with the file.
+Rows are annotated in chunks. Each finished chunk is a small Parquet file in the run
+folder beside the target; the target itself is put together at the end and renamed into
+place. Memory does not grow with the file.
 """
 
 import shutil
@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 
 import pandas as pd
@@ -17,34 +18,22 @@ import pooch
 import pyarrow as pa
 from tqdm import tqdm
 
-from emolib import DataError, files, runs
+from emolib import DataError, runs
 from emolib.annotation import read_files, write_files
-from emolib.annotation.annotate import DEFAULT, Annotator
+from emolib.annotation.annotate import Annotator
+from emolib.annotation.columns import check_free
+from emolib.annotation.settings import DEFAULT_MODEL
+from emolib.annotation.settings import FileSettings as Settings
+from emolib.files import replacing
 
 STDIN = "-"
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How a file is read, worked through and written; `chunk` can move last digits."""
-
-    chunk: int = 512  # rows; what a kill can cost
-    resume: bool = False
-    overwrite: bool = False
-    input_format: str | None = None  # of chunks.FORMATS; None: by the file's ending
-    output_format: str | None = None
-    encoding: str = "utf-8"
-    delimiter: str | None = None  # None: comma, or tab for TSV
-    quotes: bool = True
-    escape_formulas: bool = False  # see sheets.write
-    progress: bool = True
 
 
 def annotate_file(
     source: str | Path,
     target: str | Path,
     text_column: str = "text",
-    model: str | Annotator = DEFAULT,
+    model: str | Annotator = DEFAULT_MODEL,
     files: Settings | None = None,
     **settings,
 ) -> Path:
@@ -56,13 +45,13 @@ def annotate_file(
     end, the finished chunks: with `files.resume` a killed run goes on there and ends
     with the same bytes as an undisturbed one; without anything to go on from it starts.
 
-    DataError for a source that cannot be read, before anything is judged; for a target
-    or an unfinished run that is there already, unless told to resume or overwrite; and
-    for a run folder made with other settings, which it names. On an interruption the
-    finished rows are written to TARGET's name with `.partial` before its ending.
+    DataError for a source that cannot be read, before anything is computed; for a
+    target or an unfinished run that is there already, unless `files` says to resume or
+    overwrite; and for a run folder made with other settings, which it names. On an
+    interruption the finished rows are written to TARGET's name with `.partial` before
+    its ending.
     """
-    files = files or Settings()
-    target = Path(target)
+    files, target = files or Settings(), Path(target)
     folder = target.with_name(f"{target.name}.run")
     _check_place(source, target, folder, files)
     output_format = read_files.find_format(target, files.output_format)
@@ -77,11 +66,11 @@ def annotate_file(
     with runs.locked(folder, empty=files.overwrite):
         if str(source) == STDIN:
             found = _inspect(_keep_input(folder, files), text_column, files, "lines")
-        _check_columns(found, model)
-        job = _Job(found, target, folder, model, files, output_format)
-        runs.match(folder, "annotate", job.identity)
+        check_free(found.path, found.columns, model.columns)
+        job = _Job(found, target, folder, model, files)
+        runs.match(folder, "annotate", job.describe(output_format))
         if "finished" not in runs.read(folder) or not target.is_file():
-            job.work()
+            job.run(output_format)
         job.clear()
     return target
 
@@ -117,13 +106,13 @@ def _has_record(folder: Path) -> bool:
 def _keep_input(folder: Path, files: Settings) -> Path:
     """Standard input as a file, so that a run can resume."""
     kept = folder / "input" / "stdin"
-    # Without a record the input that is there was refused: what comes now is mended.
-    going_on = files.resume and kept.is_file() and _has_record(folder)
-    if going_on and "finished" not in runs.read(folder):
+    # Without a record the input that is there was refused: what comes now is corrected.
+    resumes = files.resume and kept.is_file() and _has_record(folder)
+    if resumes and "finished" not in runs.read(folder):
         return kept
     try:
         kept.parent.mkdir(parents=True, exist_ok=True)
-        with files.replacing(kept) as temporary, temporary.open("wb") as file:
+        with replacing(kept) as temporary, temporary.open("wb") as file:
             shutil.copyfileobj(sys.stdin.buffer, file)
     except OSError as error:
         raise DataError(f"{folder}: cannot write there: {error}") from error
@@ -131,19 +120,9 @@ def _keep_input(folder: Path, files: Settings) -> Path:
 
 
 def _inspect(source, column: str, files: Settings, default=None) -> read_files.Source:
-    given = files.input_format or default
-    return read_files.inspect(
-        source, column, given, files.encoding, files.delimiter, files.quotes
-    )
-
-
-def _check_columns(found: read_files.Source, annotator: Annotator) -> None:
-    clash = [name for name in (*annotator.columns, "reason") if name in found.columns]
-    if clash:
-        raise DataError(
-            f"{found.path}: already has the columns {', '.join(clash)}: rename them, or"
-            " name fewer tasks"
-        )
+    names = ("encoding", "delimiter", "quotes")
+    options = {name: getattr(files, name) for name in names}
+    return read_files.inspect(source, column, files.input_format or default, **options)
 
 
 @dataclass
@@ -155,10 +134,8 @@ class _Job:
     folder: Path
     annotator: Annotator
     files: Settings
-    output_format: str
 
-    @property
-    def identity(self) -> dict:
+    def describe(self, output_format: str) -> dict:
         """All that decides the target's bytes."""
         return {
             "input": pooch.file_hash(self.source.path),
@@ -169,28 +146,29 @@ class _Job:
             "delimiter": self.source.delimiter,
             "quotes": self.source.quotes,
             "chunk": self.files.chunk,
-            "output_format": self.output_format,
+            "output_format": output_format,
             "escape_formulas": self.files.escape_formulas,
             **self.annotator.settings,
         }
 
-    def work(self) -> None:
-        """Judges the missing chunks, writes the target, and the record of the run."""
+    def run(self, output_format: str) -> None:
+        """Computes the missing chunks, writes the target, and the record of the run."""
         started = time.perf_counter()
         try:
-            self.parts.mkdir(exist_ok=True)
-            made = self._judge()
-            self._write(self.target)
+            (self.folder / "parts").mkdir(exist_ok=True)
+            rows = self._annotate()
+            self._write(self.target, output_format)
             seconds = time.perf_counter() - started
             runs.finish(
                 self.folder,
-                rows_judged=made,
+                rows_judged=rows,
                 seconds=round(seconds, 1),
-                rows_per_second=round(made / seconds, 2),
+                rows_per_second=round(rows / seconds, 2),
                 peak_memory_mb=_measure_peak(),
             )
         except KeyboardInterrupt:
-            self._write_partial()
+            if self._find_part(0).is_file():
+                self._write(self._partial, output_format)
             raise
         except OSError as error:
             raise DataError(
@@ -200,81 +178,66 @@ class _Job:
 
     def clear(self) -> None:
         """Removes what only an unfinished run needs."""
-        self.partial.unlink(missing_ok=True)
-        shutil.rmtree(self.parts, ignore_errors=True)
+        self._partial.unlink(missing_ok=True)
+        shutil.rmtree(self.folder / "parts", ignore_errors=True)
         shutil.rmtree(self.folder / "input", ignore_errors=True)
 
     @property
-    def parts(self) -> Path:
-        return self.folder / "parts"
-
-    @property
-    def partial(self) -> Path:
+    def _partial(self) -> Path:
         """Where an interruption leaves the finished rows."""
         return self.target.with_name(f"{self.target.stem}.partial{self.target.suffix}")
 
     def _find_part(self, number: int) -> Path:
-        return self.parts / f"{number:08d}.parquet"
+        return self.folder / "parts" / f"{number:08d}.parquet"
 
-    def _judge(self) -> int:
-        """How many rows were judged now, and not before."""
-        made, hidden = 0, not self.files.progress
+    def _read_chunks(self) -> Iterator[tuple[pd.DataFrame, Path]]:
+        """The source's rows in chunks, each with the path of its finished part."""
+        for number, frame in enumerate(read_files.read(self.source, self.files.chunk)):
+            yield frame, self._find_part(number)
+
+    def _annotate(self) -> int:
+        """How many rows were computed now, and not before."""
+        rows, hidden = 0, not self.files.progress
         with tqdm(total=self.source.rows, unit="row", disable=hidden) as bar:
-            for number, frame in enumerate(
-                read_files.read(self.source, self.files.chunk)
-            ):
-                texts, path = list(frame[self.source.column]), self._find_part(number)
-                if path.is_file():
-                    self.annotator.take_up(texts, self._read_part(path, len(texts)))
-                    bar.update(len(texts))
-                    if not hidden:  # a hidden bar has no such number
-                        bar.initial += len(texts)  # no part of the rate
+            for frame, path in self._read_chunks():
+                texts = list(frame[self.source.column])
+                if not path.is_file():
+                    part = self.annotator(texts, bar.update).drop(columns="text")
+                    with replacing(path) as temporary:
+                        part.to_parquet(temporary, index=False)
+                    rows += len(texts)
                     continue
-                judged = self.annotator(texts, bar.update).drop(columns="text")
-                with files.replacing(path) as temporary:
-                    judged.to_parquet(temporary, index=False)
-                made += len(texts)
-        return made
+                self.annotator.remember(texts, self._read_part(path, len(texts)))
+                bar.update(len(texts))
+                if not hidden:  # a hidden bar has no such number
+                    bar.initial += len(texts)  # no part of the rate
+        return rows
 
     def _read_part(self, path: Path, rows: int) -> pd.DataFrame:
-        try:
-            part = pd.read_parquet(path)
-        except (pa.ArrowException, OSError) as error:
-            raise DataError(
-                f"{path}: damaged ({error}): remove it and resume"
-            ) from None
-        if len(part) != rows:
-            raise DataError(
-                f"{path}: {len(part)} rows, expected {rows}: remove it and resume"
-            )
         types = self.annotator.columns | {"reason": "str"}
         try:
-            if list(part.columns) == list(types):
+            part = pd.read_parquet(path)
+            if len(part) != rows:
+                problem = f"{len(part)} rows, expected {rows}"
+            elif list(part.columns) != list(types):
+                problem = f"holds {', '.join(map(str, part.columns))}"
+            else:
                 return part.astype(types)
-            found = ", ".join(map(str, part.columns))
-        except (TypeError, ValueError) as error:
-            found = f"other values ({error})"
-        raise DataError(f"{path}: holds {found}: remove it and resume")
+        except (pa.ArrowException, OSError, TypeError, ValueError) as error:
+            problem = f"damaged ({error})"
+        raise DataError(f"{path}: {problem}: remove it and resume")
 
-    def _join(self) -> Iterator[pd.DataFrame]:
-        """The source's chunks with their finished parts beside them."""
-        for number, frame in enumerate(read_files.read(self.source, self.files.chunk)):
-            path = self._find_part(number)
-            if not path.is_file():
-                return
-            yield pd.concat([frame, self._read_part(path, len(frame))], axis=1)
-
-    def _write(self, path: Path) -> None:
+    def _write(self, path: Path, output_format: str) -> None:
+        """The source's rows, as far as they are done, with their values beside them."""
+        done = takewhile(lambda chunk: chunk[1].is_file(), self._read_chunks())
+        frames = (
+            pd.concat([frame, self._read_part(part, len(frame))], axis=1)
+            for frame, part in done
+        )
         # In the folder first: what a kill leaves there, the next call removes.
         whole = self.folder / "target"
-        write_files.write(
-            self._join(), whole, self.output_format, self.files.escape_formulas
-        )
+        write_files.write(frames, whole, output_format, self.files.escape_formulas)
         whole.replace(path)
-
-    def _write_partial(self) -> None:
-        if self._find_part(0).is_file():
-            self._write(self.partial)
 
 
 def _measure_peak() -> int | None:

@@ -1,4 +1,4 @@
-"""What `annotate` asks about a text: a lexicon, or a language model."""
+"""What predicts the answers about a text: a lexicon, or a language model."""
 
 from collections.abc import Callable
 from dataclasses import asdict
@@ -7,20 +7,16 @@ import numpy as np
 from datasets import Dataset
 
 from emolib import DataError
+from emolib.annotation.columns import read_record
+from emolib.annotation.settings import ModelSettings
 from emolib.baselines import lexicons
 from emolib.data.prompts import instructions, render
-from emolib.evaluation.judgements import NEAR, cool, cool_labels, expect, key_of
-from emolib.tasks import AAID, Task, get
+from emolib.evaluation.judgements import expect, key_of
+from emolib.tasks import AAID, get
 
-COLUMNS = {
-    "EI-reg": "{}_intensity",
-    "EI-oc": "{}_class",
-    "V-reg": "valence",
-    "V-oc": "valence_class",
-    "E-c": "has_{}",
-}
+_LOADING = ("quantization", "adapter", "device", "dtype", "backend")
 _CHARACTERS = 16  # per token at most, before a text is tokenized at all
-Judged = tuple[dict[str, float], str | None]
+Prediction = tuple[dict[str, float], str | None]
 
 
 class Lexicon:
@@ -30,59 +26,59 @@ class Lexicon:
         self.settings = {"model": name}
         self._measure = lexicons.load(name)
 
-    def __call__(self, texts: list[str], report: Callable) -> list[Judged]:
-        """As `LanguageModel`."""
+    def predict(self, texts: list[str], report: Callable) -> list[Prediction]:
+        """As `LanguageModel.predict`."""
         return [({"valence": (self._measure(text) + 1) / 2}, None) for text in texts]
 
 
 class LanguageModel:
-    """A language model, asked every task about every text under one instruction."""
+    """A language model that answers every task about every text, one instruction each.
 
-    def __init__(self, name: str, tasks: tuple[str, ...], chosen):
+    `settings` names what decides the values: model, weights, precision, form, rules.
+    """
+
+    def __init__(self, name: str, tasks: tuple[str, ...], chosen: ModelSettings):
         from emolib import models
         from emolib.evaluation import decision_rules
         from emolib.inference import tree_attention  # torch: not for a lexicon
 
-        options = {
-            key: value
-            for key, value in asdict(chosen).items()
-            if key in ("quantization", "adapter", "device", "dtype", "backend")
-        }
+        options = {key: asdict(chosen)[key] for key in _LOADING}
         model, self.tokenizer = models.load(name, **options)
         self.model = models.merge(model)
         self.shared = tree_attention.fits(self.model, self.tokenizer)
         self.chosen = chosen
-        self.form = chosen.form or self.model.settings["prompt_form"] or "paper"
-        self.asks = [
+        about = dict(self.model.settings)
+        self.form = chosen.form or about["prompt_form"] or "paper"
+        self.questions = [
             {"task": task, "emotion": emotion, "instruction": instructions(task)[0]}
             for task in tasks
             for emotion in get(task).emotions or (None,)
         ]
-        self.rules, found = decision_rules.find(self.model.settings["adapter"])
+        # The adapter itself is named by its weights' hash.
+        self.rules, calibration = decision_rules.find(about.pop("adapter"))
         if self.rules.joined and set(tasks) >= set(AAID):
             self.rules = self.rules.joined
         self.level = _read_level(self.rules, chosen.coverage)
-        self.settings = {
-            **self.model.settings,
-            "prompt_form": self.form,
-            "calibration": found,
-        }
-        self.settings.pop("adapter")  # its weights are named by their hash
+        self.settings = {**about, "prompt_form": self.form, "calibration": calibration}
 
-    def __call__(self, texts: list[str], report: Callable) -> list[Judged]:
-        """Values by column and a reason, or None, per text; `report` hears the share
-        of the work that is done.
+    def predict(self, texts: list[str], report: Callable) -> list[Prediction]:
+        """Values by column, and a reason or None, per text.
+
+        `report` is called with the share of the work that is done, 0 to 1.
         """
         from emolib.inference import constrained
 
+        if not texts:
+            return []
         kept = [self._shorten(text) for text in texts]
         rows = [
-            {**ask, **render({**ask, "text": text}, self.form, self.tokenizer)}
+            {
+                **question,
+                **render({**question, "text": text}, self.form, self.tokenizer),
+            }
             for text, _ in kept
-            for ask in self.asks
+            for question in self.questions
         ]
-        if not rows:
-            return []
         questions = constrained.read_questions(
             Dataset.from_list(rows), self.tokenizer, self.model.settings["answers"]
         )
@@ -90,9 +86,10 @@ class LanguageModel:
         records = constrained.judge_all(
             self.model, self.tokenizer, questions, self.shared, budget, report
         )
+        width = len(self.questions)
         return [
-            self._read(records[place * len(self.asks) :][: len(self.asks)], reason)
-            for place, (_, reason) in enumerate(kept)
+            self._read(records[number * width : (number + 1) * width], reason)
+            for number, (_, reason) in enumerate(kept)
         ]
 
     def _shorten(self, text: str) -> tuple[str, str | None]:
@@ -107,33 +104,32 @@ class LanguageModel:
             return text, None
         return start, f"cut: about {len(start)} of {len(text)} characters were read"
 
-    def _read(self, records: list[dict], reason: str | None) -> Judged:
-        for record in records:
-            if not np.isfinite(list(record["probabilities"].values())).all():
-                return {}, "the model's probabilities are not finite numbers"
-        values: dict = {}
-        means = join(self.asks, records, self.rules.weights)
-        for ask, record, mean in zip(self.asks, records, means, strict=True):
-            task, emotion = get(ask["task"]), ask["emotion"]
-            given = record["probabilities"]
-            values |= _read_record(task, emotion, given, mean, self.rules, self.level)
+    def _read(self, records: list[dict], reason: str | None) -> Prediction:
+        answers = [record["probabilities"] for record in records]
+        if not all(np.isfinite(list(each.values())).all() for each in answers):
+            return {}, "the model's probabilities are not finite numbers"
+        values: dict[str, float] = {}
+        means = join(self.questions, records, self.rules.weights)
+        for question, answer, mean in zip(self.questions, answers, means, strict=True):
+            values |= read_record(question, answer, mean, self.rules, self.level)
         return values, reason
 
 
-def join(asks: list[dict], records: list[dict], weights: dict) -> list[float]:
+def join(questions: list[dict], records: list[dict], weights: dict) -> list[float]:
     """The mean of every answer about one text, joined with the others by `weights`."""
     from emolib.evaluation import stacked_regression  # scikit-learn: not for a lexicon
 
     answers: dict[str, float] = {}
-    means = []
-    for ask, record in zip(asks, records, strict=True):
-        means.append(expect(ask["task"], record))
-        named = ask["task"], ask["emotion"], record["probabilities"], means[-1]
-        answers |= stacked_regression.read_answers(*named)
-    keys = [key_of(ask["task"], ask["emotion"]) for ask in asks]
+    means: dict[str, float] = {}
+    for question, record in zip(questions, records, strict=True):
+        task, emotion = question["task"], question["emotion"]
+        mean = means[key_of(task, emotion)] = expect(task, record)
+        answers |= stacked_regression.read_answers(
+            task, emotion, record["probabilities"], mean
+        )
     return [
         stacked_regression.join_one(answers, weights[key]) if key in weights else mean
-        for key, mean in zip(keys, means, strict=True)
+        for key, mean in means.items()
     ]
 
 
@@ -150,36 +146,3 @@ def _read_level(rules, coverage: float | None) -> str | None:
             " (notebook 7 makes them)"
         )
     return level
-
-
-def _read_record(
-    task: Task, emotion: str | None, given: dict, mean: float, rules, level
-) -> dict:
-    """Column -> value from an answer's probabilities and mean, by these decisions."""
-    from emolib.evaluation.decision_rules import decide_one
-
-    pattern = COLUMNS[task.name]
-    heat = rules.temperatures.get(task.name, 1.0)
-    decided = decide_one(task, emotion, given, mean, rules)
-    if task.kind == "labels":
-        sure = dict(zip(given, cool_labels([*given.values()], heat), strict=True))
-        return _read_labels(pattern, decided, sure)
-    column, values = pattern.format(emotion), np.array([float(name) for name in given])
-    cooled = cool(np.array(list(given.values())), heat)
-    near = NEAR if task.kind == "score" else 0
-    sure = float(cooled[np.abs(values - decided) <= near].sum())
-    found = {column: float(decided), f"{column}_confidence": min(1.0, sure)}
-    if level and task.kind == "score":
-        half = rules.half_widths[key_of(task.name, emotion)][level]
-        ends = np.clip([decided - half, decided + half], *task.range)
-        found |= {f"{column}_low": float(ends[0]), f"{column}_high": float(ends[1])}
-    return found
-
-
-def _read_labels(pattern: str, decided: tuple, sure: dict) -> dict[str, float]:
-    found = {}
-    for label, p in sure.items():
-        held = label in decided
-        found[pattern.format(label)] = float(held)
-        found[pattern.format(label) + "_confidence"] = float(p if held else 1 - p)
-    return found

@@ -1,6 +1,6 @@
 """`annotate` on a Ray cluster: a folder of Parquet in, a folder of Parquet out.
 
-Needs the extra `ray_cluster`. Ray brings the rows to the workers, restarts what dies, and
+Needs the extra `scale`. Ray brings the rows to the workers, restarts what dies, and
 runs on the machines it was started on, or on this one.
 """
 
@@ -8,8 +8,11 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from emolib import DataError, files
-from emolib.annotation.annotate import DEFAULT, Annotator, list_columns
+from emolib import DataError
+from emolib.annotation.annotate import Annotator
+from emolib.annotation.columns import check_free, list_columns
+from emolib.annotation.settings import DEFAULT_MODEL
+from emolib.files import replacing
 from emolib.tasks import AAID
 
 _ROWS_PER_FILE = 100_000
@@ -19,7 +22,7 @@ def annotate_folder(
     source: str | Path,
     target: str | Path,
     text_column: str = "text",
-    model: str = DEFAULT,
+    model: str = DEFAULT_MODEL,
     workers: int = 2,
     cpus: float = 0.5,
     gpus: float = 0.0,
@@ -46,13 +49,16 @@ def annotate_folder(
     remote = "://" in str(target)
     if not remote and Path(target).exists():
         raise DataError(f"{target}: there already: take another name, or remove it")
-    context = ray.data.DataContext.get_current()
-    context.execution_options.preserve_order = True
+    ray.data.DataContext.get_current().execution_options.preserve_order = True
     rows = ray.data.read_parquet(str(source))
-    _check_columns(source, rows.schema().names, text_column, settings)
+    present = rows.schema().names
+    if text_column not in present:
+        there = ", ".join(present)
+        raise DataError(f"{source}: no column {text_column!r}: there are {there}")
+    tasks = settings.get("tasks") or AAID
+    check_free(source, present, list_columns(tasks, settings.get("coverage")))
     # Ray's own blocks are by size, and a million short texts would be one worker's.
-    rows = rows.repartition(target_num_rows_per_block=chunk)
-    judged = rows.map_batches(
+    annotated = rows.repartition(target_num_rows_per_block=chunk).map_batches(
         _Worker,
         fn_constructor_args=(model, text_column, settings | {"progress": False}),
         batch_size=chunk,
@@ -62,11 +68,11 @@ def annotate_folder(
         num_gpus=gpus,
     )
     if remote:
-        judged.write_parquet(str(target), min_rows_per_file=_ROWS_PER_FILE)
+        annotated.write_parquet(str(target), min_rows_per_file=_ROWS_PER_FILE)
         return str(target)
-    with files.replacing(Path(target).absolute()) as temporary:
+    with replacing(Path(target).absolute()) as temporary:
         temporary.mkdir()
-        judged.write_parquet(str(temporary), min_rows_per_file=_ROWS_PER_FILE)
+        annotated.write_parquet(str(temporary), min_rows_per_file=_ROWS_PER_FILE)
     return str(target)
 
 
@@ -87,20 +93,9 @@ class _Worker:
 
 def _import_ray():
     try:
-        import ray
         import ray.data
     except ImportError as error:
         raise DataError(
             f"Ray is not installed ({error}): pip install 'emolib[scale]'"
         ) from None
     return ray
-
-
-def _check_columns(source, there: list[str], column: str, settings: dict) -> None:
-    if column not in there:
-        raise DataError(f"{source}: no column {column!r}: there are {', '.join(there)}")
-    tasks = settings.get("tasks") or AAID
-    ours = (*list_columns(tasks, settings.get("coverage")), "reason")
-    clash = [name for name in ours if name in there]
-    if clash:
-        raise DataError(f"{source}: already has the columns {', '.join(clash)}")

@@ -8,18 +8,21 @@ import csv
 import json
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
+from typing import get_args
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from emolib import DataError
-from emolib.annotation.write_files import mend
+from emolib.annotation.settings import Format
+from emolib.annotation.write_files import sanitize
 
-FORMATS = ("csv", "tsv", "jsonl", "parquet", "lines")
+FORMATS = get_args(Format)
 
 
 @dataclass(frozen=True)
@@ -53,15 +56,11 @@ def find_format(path: str | Path, given: str | None = None) -> str:
 
 
 def inspect(
-    path: str | Path,
-    column: str = "text",
-    format: str | None = None,
-    encoding: str = "utf-8",
-    delimiter: str | None = None,
-    quotes: bool = True,
+    path: str | Path, column: str = "text", format: str | None = None, **options
 ) -> Source:
     """The file's `Source`, after all of it was read once: nothing fails hours later.
 
+    `options`: `Source`'s encoding, delimiter (None: a comma, a tab for TSV), quotes.
     DataError names the file and line of what cannot be read, and the columns there are
     if `column` is not among them.
     """
@@ -69,49 +68,16 @@ def inspect(
     if not path.is_file():
         raise DataError(f"{path}: no such file")
     format = find_format(path, format)
-    delimiter = delimiter or ("\t" if format == "tsv" else ",")
+    delimiter = options.pop("delimiter", None) or ("\t" if format == "tsv" else ",")
     if len(delimiter) != 1 or delimiter in '"\r\n':
         raise DataError(f"delimiter {delimiter!r}: expected one character")
-    if encoding.lower().replace("_", "-") in ("utf-8", "utf8"):
-        encoding = "utf-8-sig"  # as spreadsheets write it; without its mark the same
-    source = Source(path, column, format, encoding, delimiter, quotes)
+    source = Source(path, column, format, delimiter=delimiter, **options)
+    if source.encoding.lower().replace("_", "-") in ("utf-8", "utf8"):
+        # As spreadsheets write it; without its mark it is the same.
+        source = replace(source, encoding="utf-8-sig")
     rows, columns = _scan(source)
-    found = replace(source, rows=rows, columns=columns)
-    _check_columns(found)
-    return found
-
-
-def _scan(source: Source) -> tuple[int, tuple[str, ...]]:
-    """How many rows there are, and the columns' names."""
-    if source.format == "parquet":
-        return _scan_parquet(source)
-    if source.format == "jsonl":
-        names: dict[str, None] = {}
-        count = 0
-        for record in _read_json(source):
-            names |= dict.fromkeys(record)
-            count += 1
-        return count, tuple(names)
-    if source.format == "lines":
-        return sum(1 for _ in _read_lines(source)), (source.column,)
-    cells = _read_cells(source)
-    header = next(cells)
-    return sum(1 for _ in cells), tuple(header)
-
-
-def _check_columns(found: Source) -> None:
-    path, names, column = found.path, found.columns, found.column
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise DataError(f"{path}: two columns are called {twice[0]!r}")
-    for name in names:
-        if name != mend(name):  # only JSON can spell such a thing
-            raise DataError(f"{path}: the column name {name!r} holds half a character")
-    if column not in names:
-        delimited = len(names) == 1 and found.format in ("csv", "tsv")
-        hint = " (or the delimiter is another)" if delimited else ""
-        there = ", ".join(names) or "none"
-        raise DataError(f"{path}: no column {column!r}: there are {there}{hint}")
+    _check_columns(source, columns)
+    return replace(source, rows=rows, columns=columns)
 
 
 def read(source: Source, size: int) -> Iterator[pd.DataFrame]:
@@ -119,17 +85,56 @@ def read(source: Source, size: int) -> Iterator[pd.DataFrame]:
     if source.format == "parquet":
         yield from _read_parquet(source, size)
         return
-    if not source.rows:
-        yield pd.DataFrame(columns=list(source.columns), dtype="str")
-        return
+    rows, kind = _read_rows(source), "str"
     if source.format == "jsonl":
-        rows, kind = _read_json(source), object
-    elif source.format == "lines":
-        rows, kind = ([line] for line in _read_lines(source)), "str"
+        kind = object
     else:
-        rows, kind = islice(_read_cells(source), 1, None), "str"
-    while chunk := list(islice(rows, size)):
+        next(rows)  # the header
+    for _ in range(0, source.rows or 1, size):
+        chunk = list(islice(rows, size))
         yield pd.DataFrame(chunk, columns=list(source.columns), dtype=kind)
+
+
+def _scan(source: Source) -> tuple[int, tuple[str, ...]]:
+    """How many rows there are, and the columns' names."""
+    if source.format == "parquet":
+        return _scan_parquet(source)
+    rows = _read_rows(source)
+    if source.format != "jsonl":
+        names = next(rows)
+        return sum(1 for _ in rows), tuple(names)
+    found: dict[str, None] = {}
+    count = 0
+    for record in rows:
+        found |= dict.fromkeys(record)
+        count += 1
+    return count, tuple(found)
+
+
+def _check_columns(source: Source, names: tuple[str, ...]) -> None:
+    path, column = source.path, source.column
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise DataError(f"{path}: two columns are called {twice[0]!r}")
+    for name in names:
+        if name != sanitize(name):  # only JSON can spell such a thing
+            raise DataError(f"{path}: the column name {name!r} holds half a character")
+    if column not in names:
+        delimited = len(names) == 1 and source.format in ("csv", "tsv")
+        hint = " (or the delimiter is another)" if delimited else ""
+        there = ", ".join(names) or "none"
+        raise DataError(f"{path}: no column {column!r}: there are {there}{hint}")
+
+
+def _read_rows(source: Source) -> Iterator:
+    """Records of JSONL; else the header and then the rows, as lists of strings."""
+    if source.format == "jsonl":
+        yield from _read_json(source)
+    elif source.format == "lines":
+        yield [source.column]
+        yield from ([line.rstrip("\r\n")] for line in _read_text(source))
+    else:
+        yield from _read_cells(source)
 
 
 def _read_text(source: Source) -> Iterator[str]:
@@ -151,37 +156,34 @@ def _read_text(source: Source) -> Iterator[str]:
 
 
 def _read_cells(source: Source) -> Iterator[list[str]]:
-    """A CSV's header, then its rows, all of the header's length."""
-    csv.field_size_limit(sys.maxsize if sys.maxsize < 2**31 else 2**31 - 1)
+    """A CSV's header, then its rows, all of the header's length.
+
+    By `csv`, not by pandas: that one fills short rows up and does not name the line of
+    a quotation mark that is never closed.
+    """
+    csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
     quoting = csv.QUOTE_MINIMAL if source.quotes else csv.QUOTE_NONE
     rows = csv.reader(
         _read_text(source), delimiter=source.delimiter, strict=True, quoting=quoting
     )
-    header = None
-    while True:
-        where = f"{source.path}:{rows.line_num + 1}"  # where the row begins
-        try:
-            row = next(rows)
-        except StopIteration:
-            break
-        except csv.Error as error:
-            raise DataError(
-                f"{where}: {error} (where quotation marks are"
-                " ordinary characters, say so: quotes=False)"
-            ) from None
-        if not row:
-            continue
-        if header is None:
-            header = row
-        if len(row) != len(header):
-            raise DataError(f"{where}: {len(row)} cells, the header has {len(header)}")
-        yield row
-    if header is None:
+    width, begins = 0, 1
+    try:
+        for row in rows:
+            width = width or len(row)
+            if row and len(row) != width:
+                raise DataError(
+                    f"{source.path}:{begins}: {len(row)} cells, the header has {width}"
+                )
+            if row:
+                yield row
+            begins = rows.line_num + 1
+    except csv.Error as error:
+        raise DataError(
+            f"{source.path}:{begins}: {error} (where quotation marks are"
+            " ordinary characters, say so: quotes=False)"
+        ) from None
+    if not width:
         raise DataError(f"{source.path}: empty, without even a header")
-
-
-def _read_lines(source: Source) -> Iterator[str]:
-    return (line.rstrip("\r\n") for line in _read_text(source))
 
 
 def _read_json(source: Source) -> Iterator[dict]:
@@ -197,22 +199,27 @@ def _read_json(source: Source) -> Iterator[dict]:
         yield record
 
 
-def _scan_parquet(source: Source) -> tuple[int, tuple[str, ...]]:
+@contextmanager
+def _open_parquet(path: Path) -> Iterator[pq.ParquetFile]:
     try:
-        with pq.ParquetFile(source.path) as file:
-            schema, rows = file.schema_arrow, 0
-            for batch in file.iter_batches():
-                batch.validate(full=True)  # texts are UTF-8, for one
-                rows += len(batch)
+        with pq.ParquetFile(path) as file:
+            yield file
     except (pa.ArrowException, OSError, ValueError) as error:
-        raise DataError(f"{source.path}: not readable Parquet ({error})") from None
-    for field in schema:
-        kind = field.type
+        raise DataError(f"{path}: not readable Parquet ({error})") from None
+
+
+def _scan_parquet(source: Source) -> tuple[int, tuple[str, ...]]:
+    rows = 0
+    with _open_parquet(source.path) as file:
+        schema = file.schema_arrow
+        for batch in file.iter_batches():
+            batch.validate(full=True)  # texts are UTF-8, for one
+            rows += len(batch)
+    if schema.names.count(source.column) == 1:
+        kind = schema.field(source.column).type
         kind = kind.value_type if pa.types.is_dictionary(kind) else kind
-        texts = (pa.types.is_string, pa.types.is_large_string, pa.types.is_null)
-        if field.name == source.column and not any(
-            is_text(kind) for is_text in (*texts, pa.types.is_string_view)
-        ):
+        texts = (pa.string(), pa.large_string(), pa.string_view(), pa.null())
+        if kind not in texts:
             raise DataError(
                 f"{source.path}: column {source.column!r} holds {kind}, not texts"
             )
@@ -222,11 +229,8 @@ def _scan_parquet(source: Source) -> tuple[int, tuple[str, ...]]:
 def _read_parquet(source: Source, size: int) -> Iterator[pd.DataFrame]:
     # What pandas noted down would turn columns into an index.
     options = {"types_mapper": pd.ArrowDtype, "ignore_metadata": True}
-    try:
-        with pq.ParquetFile(source.path) as file:
-            if not source.rows:
-                yield file.schema_arrow.empty_table().to_pandas(**options)
-            for batch in file.iter_batches(batch_size=size):
-                yield batch.to_pandas(**options)
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise DataError(f"{source.path}: not readable Parquet ({error})") from None
+    with _open_parquet(source.path) as file:
+        if not source.rows:
+            yield file.schema_arrow.empty_table().to_pandas(**options)
+        for batch in file.iter_batches(batch_size=size):
+            yield batch.to_pandas(**options)

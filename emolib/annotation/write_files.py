@@ -106,13 +106,13 @@ def _spell_value(value) -> str | None:
     if isinstance(value, dict | list | bool | int | float):
         value = json.dumps(value, ensure_ascii=False, default=str)
         return value.encode("utf-8", "backslashreplace").decode("utf-8")
-    return mend(str(value))
+    return sanitize(str(value))
 
 
 def _is_missing(value) -> bool:
     return pd.api.types.is_scalar(value) and pd.isna(value)
 
 
-def mend(text: str) -> str:
+def sanitize(text: str) -> str:
     """A text that can be written as UTF-8; halves of a character become "?"."""
     return text.encode("utf-8", "replace").decode("utf-8")

@@ -6,7 +6,8 @@ import pytest
 
 from emolib import DataError
 from emolib.annotation import ray_cluster
-from emolib.annotation.annotate import annotate, list_columns
+from emolib.annotation.annotate import annotate
+from emolib.annotation.columns import list_columns
 
 ROWS = 60
 

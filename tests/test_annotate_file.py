@@ -11,7 +11,7 @@ import pooch
 import pytest
 
 from emolib import DataError, models, runs
-from emolib.annotation import annotate as judging
+from emolib.annotation import annotate as annotating
 from emolib.annotation import annotate_file
 from emolib.baselines import lexicons
 
@@ -55,7 +55,7 @@ def annotate(source, target, text_column="text", model="vader", **options) -> Pa
 
 def interrupt(monkeypatch, after: int) -> None:
     """Ctrl-C once so many chunks are judged."""
-    original, calls = judging.Annotator.__call__, []
+    original, calls = annotating.Annotator.__call__, []
 
     def call(*given):
         if len(calls) == after:
@@ -63,7 +63,7 @@ def interrupt(monkeypatch, after: int) -> None:
         calls.append(given)
         return original(*given)
 
-    monkeypatch.setattr(judging.Annotator, "__call__", call)
+    monkeypatch.setattr(annotating.Annotator, "__call__", call)
 
 
 def stop(source, target, after: int = 2, **options) -> None:
@@ -87,7 +87,7 @@ def test_columns_and_rows_of_the_source_come_first_and_in_order(source, tmp_path
 
 def test_values_are_those_of_annotate(source, tmp_path):
     found = pd.read_csv(annotate(source, tmp_path / "out.csv"))
-    expected = judging.annotate(WORDS, "vader", progress=False)
+    expected = annotating.annotate(WORDS, "vader", progress=False)
     assert found["valence"].equals(expected["valence"])
 
 
@@ -220,7 +220,7 @@ REFUSED = {
     "a folder": ({"target": "sub.csv"}, "sub.csv: a folder, expected a file's name"),
     "no chunk": ({"chunk": 0}, "chunk is 0, expected 1 or more"),
     "both": ({"resume": True, "overwrite": True}, "resume and overwrite: one of them"),
-    "task": ({"tasks": ["E-c"]}, "task 'E-c': vader judges V-reg"),
+    "task": ({"tasks": ["E-c"]}, "task 'E-c': vader predicts V-reg"),
     "setting": ({"speed": 3}, "speed"),
     "there": ({"target": "there.csv"}, "there.csv: there already: overwrite it"),
     "not ours": ({"target": "there.csv", "resume": True}, "there.csv: there already"),
@@ -378,12 +378,12 @@ def test_memory_does_not_grow_with_the_file(tmp_path):
 
 
 def test_annotator_that_is_loaded_is_taken_as_it_is(source, tmp_path):
-    judge = judging.Annotator("vader", progress=False)
-    target = annotate(source, tmp_path / "out.csv", model=judge)
+    annotator = annotating.Annotator("vader", progress=False)
+    target = annotate(source, tmp_path / "out.csv", model=annotator)
     again = annotate(source, tmp_path / "again.csv")
     assert target.read_bytes() == again.read_bytes()
     with pytest.raises(DataError, match="has its own settings, not tasks"):
-        annotate(source, tmp_path / "third.csv", model=judge, tasks=["V-reg"])
+        annotate(source, tmp_path / "third.csv", model=annotator, tasks=["V-reg"])
 
 
 def test_source_is_never_the_target(source):
