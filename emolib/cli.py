@@ -4,9 +4,9 @@ import inspect
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
-from dataclasses import dataclass, fields
+from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal, get_origin, get_type_hints
 
@@ -23,12 +23,19 @@ app = typer.Typer(
     rich_markup_mode="markdown",
 )
 _INTERRUPTED = 130  # what a shell expects of a program that Ctrl-C stopped
-# Options called otherwise than their setting; what stands after " /" switches one off.
-_SPELLED = {"tasks": "--task", "quotes": " /--plain-quotes", "progress": " /--quiet"}
-Run = Annotated[
-    str, Argument(metavar="RUN", help="a fine-tuning run, an adapter or its name")
-]
+_INPUT = (
+    "CSV, TSV, JSONL, Parquet or .txt (a text per line); - is standard input, a text"
+    " per line unless --input-format says otherwise"
+)
+_OUTPUT = "CSV, TSV, JSONL or Parquet, by its ending; - is standard output"
+_MODEL = (
+    "a fine-tuning run, an adapter or model folder, a Hub id, a .gguf file; or vader or"
+    " textblob, which predict valence alone and need no model"
+)
+_DTYPE = Option(help="float16, bfloat16 or float32")
 RunFile = Annotated[Path, Argument(metavar="RUN.yaml", help="a run file")]
+Run = Annotated[str, Argument(metavar="RUN", help="a run, an adapter or its name")]
+Folder = Annotated[Path, Argument(metavar="FOLDER", help="what is made")]
 
 
 @app.callback()
@@ -47,36 +54,23 @@ def _report_errors(command: str):
 
 
 def _add_settings(*kinds: type):
-    """Gives a command an option for every setting that has a help text."""
+    """Gives a command in the place of **settings all settings that are options."""
+    option = partial(inspect.Parameter, kind=inspect.Parameter.KEYWORD_ONLY)
 
     def add(command):
-        own = list(inspect.signature(command).parameters.values())[:-1]  # no **settings
-        found = own + [each for kind in kinds for each in _list_options(kind)]
+        found = list(inspect.signature(command).parameters.values())[:-1]
+        for kind in kinds:
+            types = get_type_hints(kind, include_extras=True)
+            found += [
+                option(field.name, default=field.default, annotation=types[field.name])
+                for field in fields(kind)
+                if get_origin(types[field.name]) is Annotated
+            ]
         command.__signature__ = inspect.Signature(found)
         command.__annotations__ = {each.name: each.annotation for each in found}
         return command
 
     return add
-
-
-def _list_options(kind: type) -> Iterator[inspect.Parameter]:
-    hints = get_type_hints(kind, include_extras=True)
-    for field in fields(kind):
-        name, hint, default = field.name, hints[field.name], field.default
-        if get_origin(hint) is not Annotated:
-            continue
-        option = Option(
-            _SPELLED.get(name, f"--{name.replace('_', '-')}"),
-            help=hint.__metadata__[0],
-            show_default=not isinstance(default, bool),
-        )
-        taken = list[str] | None if name == "tasks" else hint.__origin__
-        yield inspect.Parameter(
-            name,
-            inspect.Parameter.KEYWORD_ONLY,
-            default=default,
-            annotation=Annotated[taken, option],
-        )
 
 
 @app.command()
@@ -88,29 +82,10 @@ def version() -> None:
 @app.command()
 @_add_settings(FileSettings, ModelSettings)
 def annotate(
-    source: Annotated[
-        str,
-        Argument(
-            metavar="INPUT",
-            help="CSV, TSV, JSONL, Parquet or .txt (a text per line); - is standard"
-            " input, a text per line unless --input-format says otherwise",
-        ),
-    ],
-    target: Annotated[
-        str,
-        Argument(
-            metavar="OUTPUT",
-            help="CSV, TSV, JSONL or Parquet, by its ending; - is standard output",
-        ),
-    ],
+    source: Annotated[str, Argument(metavar="INPUT", help=_INPUT)],
+    target: Annotated[str, Argument(metavar="OUTPUT", help=_OUTPUT)],
     text_column: Annotated[str, Option(help="that holds the texts")] = "text",
-    model: Annotated[
-        str,
-        Option(
-            help="a fine-tuning run, an adapter or model folder, a Hub id, a .gguf"
-            " file; or vader or textblob, which predict valence alone and need no model"
-        ),
-    ] = DEFAULT_MODEL,
+    model: Annotated[str, Option(help=_MODEL)] = DEFAULT_MODEL,
     **settings,
 ) -> None:
     """Annotates every text of a file: four intensities, valence, eleven emotions.
@@ -118,9 +93,8 @@ def annotate(
     OUTPUT has INPUT's rows and columns in their order, and after them anger_intensity
     (0 to 1), anger_class (0 to 3) and so on, valence (0 to 1), valence_class (-3 to 3),
     has_anger and so on (true or false), each with a _confidence (0 to 1), and reason,
-    which says why a text could not be annotated. Equal texts are computed once.
-    OUTPUT.run beside it holds the record of the run, and the finished rows until the
-    end.
+    which says why a text could not be annotated. Equal texts are computed once. Beside
+    it OUTPUT.run holds the record of the run, and the finished rows until the end.
 
     Stop it at any moment (Ctrl-C leaves OUTPUT's finished rows under a name with
     .partial in it) and call it again with --resume.
@@ -181,9 +155,7 @@ def train(file: RunFile) -> None:
 @app.command()
 def run(
     file: RunFile,
-    only: Annotated[
-        list[str] | None, Option(help="a notebook's number, 02; repeat it for more")
-    ] = None,
+    only: Annotated[list[str] | None, Option(help="a notebook's number, 02")] = None,
 ) -> None:
     """Executes the notebooks with this run file's parameters.
 
@@ -198,12 +170,9 @@ def run(
 
 @app.command()
 def export(
-    run: Annotated[Path, Argument(metavar="RUN", help="a finished fine-tuning run")],
-    folder: Annotated[Path, Argument(metavar="FOLDER", help="written anew")],
-    mean_with: Annotated[
-        list[str] | None,
-        Option(help="another run: weights become the mean; may be given again"),
-    ] = None,
+    run: Run,
+    folder: Folder,
+    mean_with: Annotated[list[str] | None, Option(help="runs to average with")] = None,
 ) -> None:
     """Writes what is needed to use a run's adapter, its weights in float16."""
     from emolib.publishing import export as exporting
@@ -213,11 +182,7 @@ def export(
 
 
 @app.command()
-def merge(
-    run: Run,
-    folder: Annotated[Path, Argument(metavar="FOLDER", help="to be made")],
-    dtype: Annotated[str, Option(help="float16, bfloat16 or float32")] = "float16",
-) -> None:
+def merge(run: Run, folder: Folder, dtype: Annotated[str, _DTYPE] = "float16") -> None:
     """Writes an adapter and its base as one model, in 16 or 32 bits."""
     from emolib.publishing import gguf
 
@@ -233,11 +198,7 @@ def convert(
         str, Option(help="f32, f16, bf16, q8_0, q6_k, q5_k_m, q4_k_m, q4_0, ...")
     ] = "q8_0",
     converter: Annotated[
-        str | None,
-        Option(
-            help="llama.cpp's convert_hf_to_gguf.py, or its folder",
-            show_default="the one that make llamacpp unpacked",
-        ),
+        str | None, Option(help="convert_hf_to_gguf.py, if not from make llamacpp")
     ] = None,
 ) -> None:
     """Writes a model as a GGUF file for llama.cpp, in as few bits as wanted."""
@@ -247,38 +208,24 @@ def convert(
         typer.echo(gguf.convert(folder, target, kind, converter))
 
 
-@dataclass
-class _Push:
-    """What `push` can be told."""
-
-    run: Annotated[str | None, "of an adapter or model: its run"] = None
-    data: Annotated[str | None, "it was trained on: official, sample or a Hub id"] = (
-        None
-    )
-    data_license: Annotated[str | None, "of another corpus"] = None
-    base: Annotated[str | None, "the base model's Hub id"] = None
-    base_license: Annotated[str | None, "where emolib has none"] = None
-    scores: Annotated[Path | None, "a NAME_scores.csv of notebook 3, for the card"] = (
-        None
-    )
-    scored: Annotated[str, "the row's name in that file"] = "tuned"
-    dtype: Annotated[str, "of a model: bfloat16 or float16"] = "bfloat16"
-    upload: Annotated[bool, "send it; without this nothing leaves here"] = False
-    public: Annotated[bool, "else private"] = False
-
-
 @app.command()
-@_add_settings(_Push)
 def push(
     what: Annotated[
         Literal["adapter", "model", "builder"],
         Argument(help="builder: the code that builds AAID"),
     ],
     repo: Annotated[str, Argument(metavar="ORG/NAME")],
-    folder: Annotated[
-        Path, Argument(metavar="FOLDER", help="what would be sent is written there")
-    ],
-    **settings,
+    folder: Folder,
+    run: Annotated[str | None, Option(help="of an adapter or model: its run")] = None,
+    data: Annotated[str | None, Option(help="official, sample or a Hub id")] = None,
+    data_license: Annotated[str | None, Option(help="of another corpus")] = None,
+    base: Annotated[str | None, Option(help="the base model's Hub id")] = None,
+    base_license: Annotated[str | None, Option(help="where emolib has none")] = None,
+    scores: Annotated[Path | None, Option(help="notebook 3's NAME_scores.csv")] = None,
+    scored: Annotated[str, Option(help="the row's name in that file")] = "tuned",
+    dtype: Annotated[str, Option(help="of a model: bfloat16 or float16")] = "bfloat16",
+    upload: Annotated[bool, Option("--upload", help="else nothing is sent")] = False,
+    public: Annotated[bool, Option("--public", help="else private")] = False,
 ) -> None:
     """Writes what a Hub repository would hold, card and licences included; may send it.
 
@@ -286,9 +233,9 @@ def push(
     """
     from emolib.publishing import hub
 
-    run = settings.pop("run")
-    sending = {"dry_run": not settings.pop("upload")}
-    sending["private"] = not settings.pop("public")
+    about = {"data": data, "data_license": data_license, "base": base, "dtype": dtype}
+    about |= {"base_license": base_license, "scores": scores, "scored": scored}
+    sending = {"dry_run": not upload, "private": not public}
     with _report_errors("push"):
         if what == "builder":
             typer.echo(hub.push_builder(repo, folder, **sending))
@@ -296,13 +243,9 @@ def push(
         if run is None:
             raise DataError(f"--run: name the run whose {what} is meant")
         write = hub.push_model if what == "model" else hub.push_adapter
-        typer.echo(write(run, repo, folder, **settings, **sending))
+        typer.echo(write(run, repo, folder, **about, **sending))
 
 
 def main() -> None:
     """The program `emolib`."""
     app()
-
-
-if __name__ == "__main__":
-    main()

@@ -1,9 +1,12 @@
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 
+import emolib
 from emolib import DataError, models
 from emolib.annotation import annotate, backends
 from emolib.annotation.annotate import Annotator
@@ -208,6 +211,7 @@ def test_single_string_is_an_error(annotator):
         annotator("a single text")
 
 
+@pytest.mark.slow
 def test_default_model_tells_joy_from_anger_offline(smollm2_tokenizer):
     joyful, angry = "I got the job, I am so happy!!!", "How dare they. I am furious."
     found = annotate.annotate([joyful, angry], progress=False)
@@ -297,3 +301,37 @@ def test_answers_are_joined_where_all_tasks_are_asked(tiny_model, monkeypatch):
     assert (alone["valence"] != 0.25).all()
     wide = alone["valence_high"] - alone["valence_low"]
     assert (wide > 0.1 + 1e-6).all()
+
+
+# The front door
+
+
+def run_python(code: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    return done.stdout.strip()
+
+
+def test_front_door_is_the_annotation_room():
+    assert emolib.annotate is annotate.annotate and emolib.Annotator is Annotator
+    assert {"annotate", "Annotator", "DataError"} <= set(dir(emolib))
+    with pytest.raises(AttributeError, match="'emolib' has no attribute 'annotater'"):
+        emolib.annotater  # noqa: B018
+
+
+@pytest.mark.slow
+def test_front_door_opens_on_first_use():
+    code = "import emolib; print(emolib.annotate(['So good!'], 'vader').valence[0])"
+    assert 0.6 < float(run_python(code)) < 1
+
+
+@pytest.mark.slow
+def test_import_is_quick_and_brings_nothing_heavy():
+    code = (
+        "import sys, time; start = time.perf_counter(); import emolib;"
+        "heavy = {'torch', 'pandas', 'pyarrow', 'numpy', 'typer'} & set(sys.modules);"
+        "print(len(heavy), time.perf_counter() - start)"
+    )
+    count, seconds = run_python(code).split()
+    assert count == "0" and float(seconds) < 1  # 0.05 s where nothing else runs

@@ -339,6 +339,7 @@ def test_other_standard_input_to_a_finished_run_is_refused(tmp_path, monkeypatch
     assert pd.read_csv(tmp_path / "out.csv")["text"].tolist() == ["good"]
 
 
+@pytest.mark.slow
 def test_model_fills_all_columns_and_resumes_alike(source, tiny_model, tmp_path):
     options = {"model": tiny_model, "tasks": ["V-oc", "E-c"]}
     straight = annotate(source, tmp_path / "straight.csv", **options)

@@ -4,12 +4,13 @@ import re
 import subprocess
 import sys
 from dataclasses import fields
+from pathlib import Path
 
 import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from emolib import __version__, cli, runs
+from emolib import __version__, cli, notebooks, runs
 from emolib.annotation import annotate as annotating
 from emolib.annotation.settings import FileSettings, ModelSettings
 
@@ -141,6 +142,7 @@ def test_errors_are_one_line_on_the_error_stream(source, arguments, reason):
     assert done.stderr.count("\n") == 1 and "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_unknown_model_is_an_error_too(source, tmp_path):
     (tmp_path / "empty").mkdir()
     done = call(source, "out.csv", model=str(tmp_path / "empty"))
@@ -162,7 +164,8 @@ def test_tasks_can_be_several(source):
     assert "task 'EI-oc'" in refused.stderr
 
 
-def test_model_judges_the_tasks_named(source, tiny_model, tmp_path):
+@pytest.mark.slow
+def test_model_annotates_for_the_tasks_named(source, tiny_model, tmp_path):
     options = ("--task", "V-oc", "--task", "V-reg", "--max-tokens", "20", "--quiet")
     done = call(source, "out.jsonl", *options, model=tiny_model)
     assert done.exit_code == 0
@@ -217,7 +220,7 @@ def test_formulas_are_escaped_and_quotes_plain_only_when_asked(tmp_path, monkeyp
 @pytest.mark.slow
 def test_program_stops_quietly_when_nobody_reads_on(tmp_path):
     (tmp_path / "in.txt").write_text("a rather good day\n" * 20_000)
-    program = [sys.executable, "-m", "emolib.cli", "annotate", "in.txt", "-", "--quiet"]
+    program = [sys.executable, "-m", "emolib", "annotate", "in.txt", "-", "--quiet"]
     ask = [*program, "--model", "vader", "--chunk", "9999"]
     with subprocess.Popen(
         ask, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -225,3 +228,36 @@ def test_program_stops_quietly_when_nobody_reads_on(tmp_path):
         assert child.stdout.readline().startswith(b"text,valence")
         child.stdout.close()
         assert b"Traceback" not in child.stderr.read()
+
+
+def test_run_and_train_hand_their_file_to_the_notebooks(monkeypatch):
+    given = []
+    monkeypatch.setattr(notebooks, "run", lambda *each: given.append(each) or ["a"])
+    monkeypatch.setattr(notebooks, "report", lambda done, file: f"done: {done}")
+    monkeypatch.setattr(notebooks, "train", lambda file: Path("runs", file.name))
+    done = CliRunner().invoke(
+        cli.app, ["run", "a.yaml", "--only", "02", "--only", "03"]
+    )
+    assert given == [(Path("a.yaml"), ["02", "03"])]
+    assert done.stdout == "done: ['a']\n"
+    done = CliRunner().invoke(cli.app, ["train", "a.yaml"])
+    assert done.stdout == "runs/a.yaml\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        ("train none.yaml", "emolib train: "),
+        ("run none.yaml", "none.yaml"),
+        ("export none out", "none: no run.json"),
+        ("push model me/mine out", "--run: name the run whose model is meant"),
+    ],
+)
+def test_every_command_reports_an_error_in_one_line(
+    words, reason, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(cli.app, words.split())
+    assert done.exit_code == 1 and reason in done.stderr
+    assert done.stderr.startswith(f"emolib {words.split()[0]}: ")
+    assert done.stderr.count("\n") == 1 and list(tmp_path.iterdir()) == []

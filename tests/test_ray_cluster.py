@@ -1,4 +1,6 @@
 import sys
+import time
+from contextlib import suppress
 
 import numpy as np
 import pandas as pd
@@ -12,20 +14,52 @@ from emolib.annotation.columns import list_columns
 ROWS = 60
 
 
+PATIENCE = 300  # seconds; on two busy cores Ray needs up to a minute to start
+TIMEOUTS = (
+    "RAY_gcs_server_port_wait_time_s",
+    "RAY_DASHBOARD_STARTUP_TIMEOUT_S",
+    "RAY_worker_register_timeout_seconds",
+)
+
+
 @pytest.fixture(scope="module")
 def cluster():
-    """A Ray of this machine's own, whatever else is configured here."""
-    import ray
+    """A Ray of this machine's own, whatever else is configured here, once it is up.
 
-    ray.init(
-        address="local",
-        num_cpus=2,
-        include_dashboard=False,
-        log_to_driver=False,
-        object_store_memory=100 * 2**20,
-    )
-    yield
-    ray.shutdown()
+    Ray gives its node 30 seconds to sign on, in code that no setting reaches.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        for name in TIMEOUTS:  # read when ray is imported
+            patch.setenv(name, str(PATIENCE))
+        import ray
+        from ray._private import services
+
+        get_node = wait_for_node(services.get_node)
+        patch.setattr(services, "get_node", get_node)
+        ray.init(
+            address="local",
+            num_cpus=2,
+            include_dashboard=False,
+            log_to_driver=False,
+            object_store_memory=100 * 2**20,
+        )
+        ray.get(ray.remote(lambda: None).remote())  # a worker is up, too
+        yield
+        ray.shutdown()
+
+
+def wait_for_node(get_node):
+    """`get_node`, which raises RuntimeError until the node is there, with patience."""
+
+    def wait(*given):
+        end = time.monotonic() + PATIENCE
+        while time.monotonic() < end:
+            with suppress(RuntimeError):
+                return get_node(*given)
+            time.sleep(0.5)
+        return get_node(*given)
+
+    return wait
 
 
 @pytest.fixture(scope="module")

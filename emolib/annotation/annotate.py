@@ -151,7 +151,7 @@ class Annotator:
 
 def _read_settings(settings: dict) -> ModelSettings:
     if settings.get("tasks") is not None:
-        settings["tasks"] = tuple(settings["tasks"])
+        settings["tasks"] = list(settings["tasks"])
     chosen = runs.read_settings(ModelSettings, settings, "annotation")
     if chosen.form not in (None, *FORMS):
         raise DataError(f"form {chosen.form!r}: expected one of {', '.join(FORMS)}")
@@ -161,7 +161,7 @@ def _read_settings(settings: dict) -> ModelSettings:
     return chosen
 
 
-def _choose_tasks(model: str, tasks: tuple[str, ...] | None) -> tuple[str, ...]:
+def _choose_tasks(model: str, tasks: list[str] | None) -> tuple[str, ...]:
     who, possible = "annotate", AAID
     if model in lexicons.NAMES:
         who, possible = model, ("V-reg",)

@@ -9,7 +9,7 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import takewhile
 from pathlib import Path
 
@@ -47,9 +47,8 @@ def annotate_file(
 
     DataError for a source that cannot be read, before anything is computed; for a
     target or an unfinished run that is there already, unless `files` says to resume or
-    overwrite; and for a run folder made with other settings, which it names. On an
-    interruption the finished rows are written to TARGET's name with `.partial` before
-    its ending.
+    overwrite; and for a run folder made with other settings, which it names. After
+    Ctrl-C the finished rows stand in TARGET's name with `.partial` before its ending.
     """
     files, target = files or Settings(), Path(target)
     folder = target.with_name(f"{target.name}.run")
@@ -120,8 +119,7 @@ def _keep_input(folder: Path, files: Settings) -> Path:
 
 
 def _inspect(source, column: str, files: Settings, default=None) -> read_files.Source:
-    names = ("encoding", "delimiter", "quotes")
-    options = {name: getattr(files, name) for name in names}
+    options = {key: asdict(files)[key] for key in ("encoding", "delimiter", "quotes")}
     return read_files.inspect(source, column, files.input_format or default, **options)
 
 
