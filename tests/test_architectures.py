@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from tuning import finetune
 
 from emolib import DataError, models, runs
 from emolib.annotation.annotate import Annotator
@@ -16,7 +17,6 @@ from emolib.inference.constrained import read_questions
 from emolib.models import tokens
 from emolib.tasks import AAID, TASKS
 from emolib.training import record
-from tuning import finetune
 from emolib.training.record import LossLog
 
 # Architecture and a tokenizer as its models have it: the five of the paper's series,
@@ -77,9 +77,7 @@ def folder(kind, save_tiny) -> str:
 @pytest.fixture(scope="session")
 def tuned(folder, rows, tmp_path_factory):
     """A finished nf4 run on this kind of model."""
-    return finetune(
-        *rows, folder, tmp_path_factory.mktemp("runs") / "tuned", **FAST
-    )
+    return finetune(*rows, folder, tmp_path_factory.mktemp("runs") / "tuned", **FAST)
 
 
 def read_weights(run) -> bytes:

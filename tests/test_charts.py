@@ -7,7 +7,7 @@ import pytest
 
 from emolib import DataError
 from emolib.evaluation import score_files
-from emolib.report import paper_figures
+from emolib.report import paper_figures, style
 
 PUBLISHED = pd.concat([score_files.read_published(5), score_files.read_published(6)])
 
@@ -39,7 +39,7 @@ each = pytest.mark.parametrize("name", FIGURES)
 
 @pytest.fixture(autouse=True)
 def closed():
-    plots.set_style()
+    style.set_style()
     yield
     plt.close("all")
 
@@ -67,7 +67,7 @@ def test_figure_is_drawn_for_any_number_of_our_models(name, models):
 @each
 def test_same_figure_gives_the_same_bytes(tmp_path, name):
     saved = [
-        plots.save(FIGURES[name](join(2)), tmp_path / folder / name, "note")
+        style.save(FIGURES[name](join(2)), tmp_path / folder / name, "note")
         for folder in ("a", "b")
     ]
     for one, other in zip(*saved, strict=True):

@@ -10,13 +10,13 @@ import torch
 import yaml
 from conftest import ROOT
 from safetensors.torch import load_file
+from tuning import finetune
 
-from emolib import DataError, files, models, runs
+from emolib import DataError, files, models, notebooks, runs
 from emolib.data import aaid, aeb
 from emolib.inference import predict
 from emolib.publishing import gguf
 from emolib.training import record
-from tuning import finetune
 from emolib.training.shared_batches import Sampler
 
 RUN = {
@@ -68,7 +68,7 @@ def start(processes: int, file: str) -> None:
 @pytest.mark.parametrize("rank", [16, 0])
 def test_two_processes_reach_the_loss_of_one(write_run, tmp_path, rank):
     rate = 1.0e-2 if rank else 1.0e-3
-    one = launch.train(write_run("one", lora_rank=rank, learning_rate=rate))
+    one = notebooks.train(write_run("one", lora_rank=rank, learning_rate=rate))
     start(2, write_run("two", lora_rank=rank, learning_rate=rate))
     two = tmp_path / "two" / "finetune"
     assert runs.read(two)["processes"] == 2 and runs.read(one)["processes"] == 1
@@ -83,24 +83,25 @@ def test_two_processes_reach_the_loss_of_one(write_run, tmp_path, rank):
 
 
 def test_run_file_trains_as_the_notebook_does(write_run):
-    run = launch.train(write_run("once", epochs=1.0))
+    run = notebooks.train(write_run("once", epochs=1.0))
     settings = runs.read(run)["settings"]
-    assert settings["train"]["rows"] == 32 and settings["quantization"] is None
+    assert settings["train"]["rows"] == 32 and settings["quantization"] == ""
     assert settings["prompt_form"] == "paper" and settings["epochs"] == 1.0
-    assert settings["lora_dropout"] == 0.0  # the notebook's own `more`
-    assert launch.train(write_run("once", epochs=1.0)) == run  # finished: at once
+    assert settings["lora_dropout"] == 0.0
+    assert notebooks.train(write_run("once", epochs=1.0)) == run  # finished: at once
 
 
 def test_wrong_run_file_is_an_error_before_anything_is_built(write_run, tmp_path):
     with pytest.raises(DataError, match="no parameter 'lora_rnk'"):
-        launch.train(write_run("bad", lora_rnk=3))
+        notebooks.train(write_run("bad", lora_rnk=3))
     assert not (tmp_path / "bad").exists()
 
 
-def test_passes_and_more_settings_reach_the_run(write_run, sample_aaid):
+def test_passes_and_settings_reach_the_run(write_run, sample_aaid):
     given = {"passes": "V-reg=2-3 E-c=1", "validation_rows": 10, "eval_steps": 1}
-    given["more"] = "choose_by=score max_steps=1 lora_dropout=0.1 lora_targets=q_proj"
-    run = launch.train(write_run("mixed", **given))
+    given |= {"choose_by": "score", "max_steps": 1, "lora_dropout": 0.1}
+    given["lora_targets"] = "q_proj"
+    run = notebooks.train(write_run("mixed", **given))
     settings, log = runs.read(run)["settings"], record.read_log(run)
     taken = aaid.take(sample_aaid["train"], given["passes"]).select(range(32))
     assert settings["train"] == {"rows": 32, "sha256": files.hash_rows(taken)}
@@ -110,21 +111,6 @@ def test_passes_and_more_settings_reach_the_run(write_run, sample_aaid):
     assert log["eval_score"].notna().any() and "best_eval_score" in runs.read(run)
     wanted = {"max_steps": 1, "lora_dropout": 0.1, "lora_targets": "q_proj"}
     assert {name: settings[name] for name in wanted} == wanted
-
-
-@pytest.mark.parametrize(
-    ("changes", "reason"),
-    [
-        ({"more": "lora_dropot=0.1"}, "more: 'lora_dropot=0.1': expected name=value"),
-        ({"more": "seed=3"}, "bad.yaml: more: seed: a parameter of its own"),
-        ({"more": "epochs=2 seed=3"}, "more: epochs, seed: a parameter of its own"),
-        ({"passes": "V-reg=11"}, "passes: 'V-reg=11': expected a task"),
-    ],
-)
-def test_more_that_cannot_be_read_is_an_error(write_run, tmp_path, changes, reason):
-    with pytest.raises(DataError, match=reason):
-        launch.train(write_run("bad", **changes))
-    assert not (tmp_path / "bad").exists()
 
 
 @pytest.fixture(scope="module")
@@ -180,7 +166,7 @@ def test_quantized_weights_cannot_be_tuned(rows, tiny_model, tmp_path):
 
 
 def test_batches_must_divide_among_processes(rows, tiny_model, tmp_path, monkeypatch):
-    monkeypatch.setattr(finetune, "count_processes", lambda: 3)
+    monkeypatch.setenv("WORLD_SIZE", "3")
     with pytest.raises(DataError, match="4 in 3 processes does not divide batch_size"):
         finetune(*rows, tiny_model, tmp_path, **FAST)
 

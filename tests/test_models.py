@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from emolib import DataError, models
-from emolib.models import locate
+from emolib.models import catalog, locate
 
 PROMPT = "Human: \nTask: How sad? Tweet: rain again. Assistant:\n"
 
@@ -215,3 +215,10 @@ def test_adapter_that_comes_with_emolib_is_there(smollm2_tokenizer):
     assert model.settings["model"] == "smollm2-135m"
     record = json.loads((models.BUNDLED["emo-smollm2-135m"] / "run.json").read_text())
     assert record["weights"] == model.settings["weights"]  # trained on this very base
+
+
+def test_second_alias_is_not_the_first_ones_file(monkeypatch):
+    other = catalog.Package("Org/Other", "no_such_package", "*.gguf")
+    monkeypatch.setitem(catalog.ALIASES, "other", other)
+    assert models.resolve("other") == "Org/Other"
+    assert "smollm2" in models.resolve("smollm2-135m").lower()

@@ -74,7 +74,7 @@ def test_same_figure_gives_the_same_bytes(table, scores, tmp_path, name):
     saved = []
     for folder in ("a", "b"):
         drawn = FIGURES[name](table, scores)
-        saved.append(style.save(drawn, tmp_path / folder / name, plots.SAMPLE_NOTE))
+        saved.append(style.save(drawn, tmp_path / folder / name, style.SAMPLE_NOTE))
     assert [path.suffix for path in saved[0]] == [".svg", ".png"]
     for one, other in zip(*saved, strict=True):
         assert one.read_bytes() == other.read_bytes()
@@ -82,8 +82,8 @@ def test_same_figure_gives_the_same_bytes(table, scores, tmp_path, name):
 
 def test_note_stands_on_the_figure(tmp_path):
     drawn = score_plots.draw_loss(LOG)
-    style.save(drawn, tmp_path / "loss", plots.SAMPLE_NOTE)
-    assert plots.SAMPLE_NOTE in read_texts(drawn.figure)
+    style.save(drawn, tmp_path / "loss", style.SAMPLE_NOTE)
+    assert style.SAMPLE_NOTE in read_texts(drawn.figure)
 
 
 def test_scores_are_drawn_at_their_height_with_their_interval(scores):

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import torch
 from conftest import ROOT
+from tuning import finetune
 
 from emolib import DataError, models
 from emolib.annotation.annotate import Annotator
@@ -15,8 +16,6 @@ from emolib.data.prompts import to_published
 from emolib.inference import predict
 from emolib.models import catalog, weight_files
 from emolib.models.catalog import SERIES
-from emolib.training import record
-from tuning import finetune
 
 TOKENIZERS = {
     "llama": "unigram_tokenizer",

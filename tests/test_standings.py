@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from emolib import DataError
-from emolib.report import standings
+from emolib.report import standings, style
 from emolib.report.standings import COLUMNS, MODEL
 
 
@@ -57,7 +57,7 @@ def test_table_goes_between_its_marks():
 
 
 def test_figure_has_a_mark_per_score(ours):
-    plots.set_style()
+    style.set_style()
     axes = standings.draw(ours, MODEL)
     panels = axes.figure.axes
     assert [len(p.get_yticks()) for p in panels] == [len(COLUMNS[n]) for n in (5, 6)]

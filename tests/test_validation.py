@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pytest
 from safetensors.torch import load_file
+from tuning import finetune
 
 from emolib import DataError, models, runs
 from emolib.data import aaid, parsing
@@ -12,7 +13,6 @@ from emolib.evaluation import metrics
 from emolib.inference import constrained, predict
 from emolib.tasks import AAID, get
 from emolib.training import best_step, record
-from tuning import finetune
 from emolib.training.record import LossLog
 
 FAST = {

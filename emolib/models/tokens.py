@@ -6,26 +6,11 @@ answer with a piece of its own. "decoder": the encoder reads the prompt, the dec
 writes the answer (T5, BART).
 """
 
-import hashlib
-import json
-from contextlib import contextmanager
-from pathlib import Path
+from datasets import Dataset, Features, List, Value, concatenate_datasets
 
-import datasets
-import pooch
-from datasets import (
-    Dataset,
-    Features,
-    List,
-    Value,
-    concatenate_datasets,
-    load_from_disk,
-)
-
-from emolib import DataError, files
+from emolib import DataError
 from emolib.data.prompts import PUBLISHED, form_of
 
-STYLES = ("after", "apart", "decoder")
 _BARE = {"add_special_tokens": False}
 
 
@@ -69,48 +54,20 @@ def keep_short(
 
     The rows come with their tokens: input_ids (prompt, completion, end of text) and
     labels (-100 on the prompt); in style "decoder" input_ids are the prompt's, labels
-    the completion's, and each may have `max_length`. They are kept in the cache, so
-    that the next run on the same rows, tokenizer and length reads them back. Longer
-    rows are left out because the trainer would cut them from the right, the label
-    first. DataError if a prompt's tokens are not a prefix of the whole row's, since
-    training would then show the model another prompt than it is asked later.
+    the completion's, and each may have `max_length`. Longer rows are left out because
+    the trainer would cut them from the right, the label first.
+
+    DataError where all rows are longer, and where a prompt's tokens are not a prefix of
+    the whole row's: the model would be trained on another prompt than it gets later.
     """
-    style = choose_style(style, rows[0]["prompt"])
-    known = {"rows": files.hash_rows(rows), "length": max_length, "version": 2}
-    known["tokenizer"] = hashlib.sha256(_describe_tokenizer(tokenizer)).hexdigest()
-    known["style"] = style
-    digest = hashlib.sha256(json.dumps(known).encode()).hexdigest()[:24]
-    target = Path(pooch.os_cache("emolib")) / "tokens" / digest
-    with _no_bars():
-        if not target.is_dir():
-            made = _encode(rows, tokenizer, max_length, style)
-            if not len(made):
-                return rows.select([]), len(rows)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with files.replacing(target) as temporary:
-                made.save_to_disk(temporary)
-        tokens = load_from_disk(str(target))
-        kept = rows.select(tokens["row"][:])
-        whole = concatenate_datasets([kept, tokens.remove_columns("row")], axis=1)
+    tokens = _encode(
+        rows, tokenizer, max_length, choose_style(style, rows[0]["prompt"])
+    )
+    if not len(tokens):
+        raise DataError(f"no row is as short as max_length={max_length} tokens")
+    kept = rows.select(tokens["row"][:])
+    whole = concatenate_datasets([kept, tokens.remove_columns("row")], axis=1)
     return whole, len(rows) - len(kept)
-
-
-@contextmanager
-def _no_bars():
-    """Without the library's progress bars for what takes a second."""
-    shown = datasets.are_progress_bars_disabled() is False
-    datasets.disable_progress_bars()
-    try:
-        yield
-    finally:
-        if shown:
-            datasets.enable_progress_bars()
-
-
-def _describe_tokenizer(tokenizer) -> bytes:
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    text = backend.to_str() if backend else json.dumps(tokenizer.get_vocab())
-    return f"{type(tokenizer).__name__} {tokenizer.eos_token} {text}".encode()
 
 
 def _encode(rows: Dataset, tokenizer, max_length: int, style: str) -> Dataset:
