@@ -12,6 +12,7 @@ from emolib import DataError
 EMOTIONS = ("anger", "fear", "joy", "sadness")
 NEUTRAL = "neutral or no emotion"
 SPLITS = ("train", "dev", "test")
+THRESHOLD = 0.5  # a label counts from this probability on, unless a rule says another
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,11 @@ class Task:
     def items(self) -> int:
         """How many items of this task the benchmark has, on the official data."""
         return self.draw or self.sizes["test"]
+
+    @property
+    def primary_metrics(self) -> tuple[str, ...]:
+        """The metrics that tables show."""
+        return self.metrics[: self.primary]
 
 
 def _sizes(train, dev, test):

@@ -15,7 +15,7 @@ from emolib.data import aeb
 from emolib.data.prompts import instructions, render
 from emolib.evaluation import decision_rules
 from emolib.evaluation.decision_rules import Decisions
-from emolib.evaluation.judgements import expect
+from emolib.evaluation.judgements import compute_mean
 from emolib.inference import constrained, predict
 from emolib.tasks import AAID, EMOTIONS, TASKS
 
@@ -233,7 +233,7 @@ RULES = Decisions(
 
 
 def read_one(task, emotion, probabilities, level=None):
-    mean = expect(task, {"probabilities": probabilities})
+    mean = compute_mean(task, probabilities)
     question = {"task": task, "emotion": emotion}
     return read_record(question, probabilities, mean, RULES, level)
 

@@ -18,20 +18,19 @@ import torch
 from datasets import Dataset
 from safetensors.torch import load_file
 from transformers import trainer
+from tuning import finetune
 
 from emolib import DataError, files, models, runs
 from emolib.annotation import annotate as judging
 from emolib.annotation import annotate_file
 from emolib.inference import constrained, predict, tree_attention
-from emolib.training import record
-from tuning import finetune
 from emolib.training.sft_trainer import SharedPromptTrainer
 
 # A child that is forked from a process with everything imported starts in no time; the
 # fork server itself has started no threads, as this process may have.
 CHILDREN = multiprocessing.get_context("forkserver")
 CHILDREN.set_forkserver_preload(
-    ["pytest", "emolib.annotation.annotate_file", "emolib.training.finetune"]
+    ["pytest", "emolib.annotation.annotate_file", "emolib.training.sft_trainer"]
 )
 TUNING = {
     "quantization": None,
@@ -42,7 +41,6 @@ TUNING = {
     "learning_rate": 1e-2,
     "lora_dropout": 0.1,
     "patience": 9,
-    "progress": False,
 }
 QUIET = annotate_file.Settings(chunk=4, resume=True, progress=False)
 NO_MEMORY = "[enforce fail at alloc_cpu.cpp:121] DefaultCPUAllocator: can't allocate"

@@ -11,7 +11,7 @@ from emolib.annotation.columns import read_record
 from emolib.annotation.settings import ModelSettings
 from emolib.baselines import lexicons
 from emolib.data.prompts import instructions, render
-from emolib.evaluation.judgements import expect, key_of
+from emolib.evaluation.judgements import compute_mean, name_part
 from emolib.tasks import AAID, get
 
 _LOADING = ("quantization", "adapter", "device", "dtype", "backend")
@@ -39,7 +39,7 @@ class LanguageModel:
 
     def __init__(self, name: str, tasks: tuple[str, ...], chosen: ModelSettings):
         from emolib import models
-        from emolib.evaluation import decision_rules
+        from emolib.evaluation import calibration
         from emolib.inference import tree_attention  # torch: not for a lexicon
 
         options = {key: asdict(chosen)[key] for key in _LOADING}
@@ -55,11 +55,11 @@ class LanguageModel:
             for emotion in get(task).emotions or (None,)
         ]
         # The adapter itself is named by its weights' hash.
-        self.rules, calibration = decision_rules.find(about.pop("adapter"))
-        if self.rules.joined and set(tasks) >= set(AAID):
-            self.rules = self.rules.joined
-        self.level = _read_level(self.rules, chosen.coverage)
-        self.settings = {**about, "prompt_form": self.form, "calibration": calibration}
+        self.calibration, found = calibration.find(about.pop("adapter"))
+        if self.calibration.joined and set(tasks) >= set(AAID):
+            self.calibration = self.calibration.joined
+        self.level = _read_level(self.calibration, chosen.coverage)
+        self.settings = {**about, "prompt_form": self.form, "calibration": found}
 
     def predict(self, texts: list[str], report: Callable) -> list[Prediction]:
         """Values by column, and a reason or None, per text.
@@ -109,9 +109,9 @@ class LanguageModel:
         if not all(np.isfinite(list(each.values())).all() for each in answers):
             return {}, "the model's probabilities are not finite numbers"
         values: dict[str, float] = {}
-        means = join(self.questions, records, self.rules.weights)
+        means = join(self.questions, records, self.calibration.weights)
         for question, answer, mean in zip(self.questions, answers, means, strict=True):
-            values |= read_record(question, answer, mean, self.rules, self.level)
+            values |= read_record(question, answer, mean, self.calibration, self.level)
         return values, reason
 
 
@@ -123,7 +123,7 @@ def join(questions: list[dict], records: list[dict], weights: dict) -> list[floa
     means: dict[str, float] = {}
     for question, record in zip(questions, records, strict=True):
         task, emotion = question["task"], question["emotion"]
-        mean = means[key_of(task, emotion)] = expect(task, record)
+        mean = means[name_part(task, emotion)] = compute_mean(task, record["probabilities"])
         answers |= stacked_regression.read_answers(
             task, emotion, record["probabilities"], mean
         )
@@ -133,12 +133,12 @@ def join(questions: list[dict], records: list[dict], weights: dict) -> list[floa
     ]
 
 
-def _read_level(rules, coverage: float | None) -> str | None:
+def _read_level(calibration, coverage: float | None) -> str | None:
     """The name of the level of intervals; DataError if they were not made for it."""
     if coverage is None:
         return None
     level = f"{coverage:g}"
-    known = sorted({name for widths in rules.half_widths.values() for name in widths})
+    known = sorted({name for widths in calibration.half_widths.values() for name in widths})
     if level not in known:
         there = f"there are {', '.join(known)}" if known else "this model has none"
         raise DataError(

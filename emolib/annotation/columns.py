@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from emolib import DataError
-from emolib.evaluation.judgements import NEAR, cool, cool_labels, key_of
+from emolib.evaluation.judgements import NEAR, scale, scale_labels, name_part
 from emolib.tasks import get
 
 COLUMNS = {
@@ -48,22 +48,22 @@ def check_free(source, present: Iterable[str], added: Iterable[str]) -> None:
 
 
 def read_record(
-    question: dict, probabilities: dict, mean: float, rules, level: str | None = None
+    question: dict, probabilities: dict, mean: float, calibration, level: str | None = None
 ) -> dict[str, float]:
     """Column -> value from an answer's probabilities and mean.
 
-    `question`: task and emotion. `rules`: `decision_rules.Decisions`. `level`: "0.9"
+    `question`: task and emotion. `calibration`: `calibration.Calibration`. `level`: "0.9"
     and the like, for the ends of an interval around a score.
     """
     from emolib.evaluation.decision_rules import decide_one  # scikit-learn: slow
 
     task, emotion = get(question["task"]), question["emotion"]
     pattern = COLUMNS[task.name]
-    temperature = rules.temperatures.get(task.name, 1.0)
-    decided = decide_one(task, emotion, probabilities, mean, rules)
+    temperature = calibration.temperatures.get(task.name, 1.0)
+    decided = decide_one(task, emotion, probabilities, mean, calibration.rules)
     given = np.array(list(probabilities.values()))
     if task.kind == "labels":
-        scaled = cool_labels(given, temperature)
+        scaled = scale_labels(given, temperature)
         scaled = dict(zip(probabilities, scaled, strict=True))
         return _read_labels(pattern, decided, scaled)
     column, values = (
@@ -71,10 +71,10 @@ def read_record(
         np.array([float(x) for x in probabilities]),
     )
     near = NEAR if task.kind == "score" else 0
-    confidence = cool(given, temperature)[np.abs(values - decided) <= near].sum()
+    confidence = scale(given, temperature)[np.abs(values - decided) <= near].sum()
     found = {column: float(decided), f"{column}_confidence": min(1.0, confidence)}
     if level and task.kind == "score":
-        half = rules.half_widths[key_of(task.name, emotion)][level]
+        half = calibration.half_widths[name_part(task.name, emotion)][level]
         low, high = np.clip([decided - half, decided + half], *task.range)
         found |= {f"{column}_low": float(low), f"{column}_high": float(high)}
     return found

@@ -7,95 +7,51 @@ Tasks without development data take what was chosen: rules as they are, threshol
 label's name; cut points cannot be carried over, and the rounded mean stands in.
 """
 
-import json
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
 from sklearn.metrics import f1_score
 from sklearn.model_selection import KFold
 
-from emolib import DataError, files
+from emolib import DataError
 from emolib.evaluation import metrics
-from emolib.evaluation.judgements import key_of
-from emolib.tasks import Task, get
+from emolib.evaluation.judgements import name_part
+from emolib.tasks import THRESHOLD, Task, get
 
 CLASS_RULES = ("argmax", "rounded mean", "cut points")
-LABEL_RULES = (
-    "one half",
-    "one threshold",
-    "a threshold per label",
-    "thresholds together",
-)
-FILE = "calibration.json"  # beside an adapter
-THRESHOLD = 0.5  # a label counts from this probability on, unless there is another
+LABEL_RULES = ("one half", "one threshold")
+LABEL_RULES += ("a threshold per label", "thresholds together")
 _GRID = np.arange(0.1, 0.91, 0.02).round(2)
 FOLDS = 5
 
 
 @dataclass(frozen=True)
-class Decisions:
-    """The rules in force. `cuts`: "task" or "task emotion" to ascending cut points on
-    the mean, one fewer than classes; `thresholds`: label to the probability from which
-    on it counts; `temperatures`: task to temperature, and `half_widths`: "task" or
-    "task emotion" to level to half an interval's width, see `calibration`.
+class Rules:
+    """How a distribution becomes an answer, by names of CLASS_RULES and LABEL_RULES.
 
-    `joined`: the rules for a text that was asked all tasks, whose means are joined by
-    its `weights`, see `stacked_regression`.
+    `cuts`: "task" or "task emotion" to ascending cut points on the mean, one fewer than
+    classes; `thresholds`: label to the probability from which on it counts.
     """
 
     classes: str = "argmax"
     labels: str = "one half"
     cuts: dict[str, list[float]] = field(default_factory=dict)
     thresholds: dict[str, float] = field(default_factory=dict)
-    temperatures: dict[str, float] = field(default_factory=dict)
-    half_widths: dict[str, dict[str, float]] = field(default_factory=dict)
-    weights: dict[str, dict[str, float]] = field(default_factory=dict)
-    joined: "Decisions | None" = None
 
 
-def write(path: str | Path, decisions: Decisions, **about) -> None:
-    """Keeps decisions as JSON, and what they were made from."""
-    files.write_json(path, asdict(decisions) | {"about": about})
-
-
-def read(path: str | Path) -> Decisions:
-    """Decisions that `write` kept; DataError if the file holds none."""
-    try:
-        told = json.loads(Path(path).read_text(encoding="utf-8"))
-        if joined := told.get("joined"):
-            told["joined"] = Decisions(**joined)
-        return Decisions(**{key: told[key] for key in told if key != "about"})
-    except (OSError, ValueError, TypeError) as error:
-        raise DataError(f"{path}: no decisions ({error})") from None
-
-
-def find(adapter: str | Path | None) -> tuple[Decisions, str | None]:
-    """The decisions beside an adapter, or in its run, and their file's hash.
-
-    Where there are none: the likeliest class, labels from one half on, and None.
-    """
-    from emolib.models import weight_files  # torch: not needed to decide
-
-    for folder in (Path(adapter), Path(adapter).parent) if adapter else ():
-        if (folder / FILE).is_file():
-            return read(folder / FILE), weight_files.hash_file(folder / FILE)
-    return Decisions(), None
-
-
-def decide(judged: pd.DataFrame, decisions: Decisions) -> pd.DataFrame:
+def decide(judged: pd.DataFrame, rules: Rules) -> pd.DataFrame:
     """Judgements (see `judgements`) with a column prediction, as `metrics` takes it.
 
-    Scores: the distribution's mean. Classes and labels: by the decisions.
+    Scores: the distribution's mean. Classes and labels: by the rules.
     """
     columns = judged[["task", "emotion", "probabilities", "mean"]]
     rows = columns.itertuples(index=False, name=None)
-    found = [decide_one(get(task), *rest, decisions) for task, *rest in rows]
+    found = [decide_one(get(task), *rest, rules) for task, *rest in rows]
     return judged.assign(prediction=pd.Series(found, dtype=object, index=judged.index))
 
 
-def decide_one(task: Task, emotion, probabilities: dict, mean: float, by: Decisions):
+def decide_one(task: Task, emotion, probabilities: dict, mean: float, by: Rules):
     """The answer to one item: a float, a class or a tuple of labels."""
     if task.kind == "score":
         low, high = task.range
@@ -112,16 +68,16 @@ def decide_one(task: Task, emotion, probabilities: dict, mean: float, by: Decisi
     return chosen
 
 
-def _decide_class(task: Task, emotion, probabilities: dict, mean: float, by: Decisions):
+def _decide_class(task: Task, emotion, probabilities: dict, mean: float, by: Rules):
     if by.classes == "argmax":
         return int(max(probabilities, key=probabilities.get))
-    cuts = by.cuts.get(key_of(task.name, emotion))
+    cuts = by.cuts.get(name_part(task.name, emotion))
     if by.classes == "cut points" and cuts:
         return sorted(task.classes)[int(np.searchsorted(cuts, mean, side="right"))]
     return min(task.classes, key=lambda value: abs(value - mean))
 
 
-def choose(dev: pd.DataFrame, seed: int = 0) -> tuple[Decisions, pd.DataFrame]:
+def choose(dev: pd.DataFrame, seed: int = 0) -> tuple[Rules, pd.DataFrame]:
     """The rules that score best on development judgements with gold, and all scores.
 
     The table has columns decision ("classes" or "labels"), rule, score (out of FOLDS
@@ -145,17 +101,17 @@ def choose(dev: pd.DataFrame, seed: int = 0) -> tuple[Decisions, pd.DataFrame]:
 
 
 def fit(dev: pd.DataFrame, classes: str = "argmax", labels: str = "one half"):
-    """Decisions by the rules named, with what they need fitted to `dev`."""
+    """The rules named, with what they need fitted to `dev`."""
     cuts: dict = {}
     if classes == "cut points":
         for (task, emotion), rows in dev.groupby(["task", "emotion"], dropna=False):
             if get(task).kind == "ordinal":
-                cuts[key_of(task, emotion)] = _fit_cuts(get(task), rows)
+                cuts[name_part(task, emotion)] = _fit_cuts(get(task), rows)
     thresholds: dict = {}
     for task, rows in dev.groupby("task"):
         if get(task).kind == "labels" and labels != "one half":
             thresholds |= _fit_thresholds(get(task), rows, labels)
-    return Decisions(classes, labels, cuts, thresholds)
+    return Rules(classes, labels, cuts, thresholds)
 
 
 def compare(dev: pd.DataFrame, test: pd.DataFrame) -> pd.DataFrame:
@@ -176,7 +132,7 @@ def compare(dev: pd.DataFrame, test: pd.DataFrame) -> pd.DataFrame:
         for rule in CLASS_RULES if kind == "ordinal" else LABEL_RULES:
             decided = decide(items, fit(dev, **{which: rule}))
             found = metrics.score(task, gold, list(decided["prediction"]), groups)
-            names = get(task).metrics[: get(task).primary]
+            names = get(task).primary_metrics
             rows += [(rule, task, name, found[name]) for name in names]
         if kind == "ordinal" and get(task).metrics[0] == "pearson":
             r = metrics.correlate(task, gold, list(items["mean"]), groups)
@@ -255,6 +211,6 @@ def _cross_validate(part: pd.DataFrame, decision: str, rule: str, seed: int) -> 
         values = metrics.score(
             task, list(rows["gold"]), list(rows["prediction"]), groups
         )
-        names = get(task).metrics[: get(task).primary]
+        names = get(task).primary_metrics
         scores.append(np.mean([values[name] for name in names]))
     return float(np.mean(scores))

@@ -1,4 +1,4 @@
-"""Answers' probabilities, as `predict` gives them: averaged, joined with gold, kept.
+"""Answers' probabilities, as `predict` gives them: joined with gold, kept in a file.
 
 A record says how probable the model finds every answer that its task allows. What is
 made of that, a class, a number or a set of labels, is decided elsewhere (`decision_rules`).
@@ -21,7 +21,7 @@ from datasets import Dataset
 
 from emolib import DataError, files
 from emolib.data import parsing
-from emolib.tasks import get
+from emolib.tasks import Task, get
 
 KEYS = ["task", "id", "emotion"]
 NEAR = 0.1  # of the range: a score this close to another counts as equal to it
@@ -29,68 +29,62 @@ _LEAST = 1e-6  # a probability is taken to be this at least
 DIGITS = 4  # decimals that are kept of a probability in a file
 
 
-def expect(task: str, record: Mapping) -> float:
-    """The mean of a score's or a class's distribution, in the corpus's range."""
+def compute_mean(task: str, probabilities: Mapping) -> float:
+    """The mean of a score's or class's distribution, in the corpus's range."""
     if get(task).kind == "labels":
         return np.nan
-    return sum(float(name) * p for name, p in record["probabilities"].items())
+    return sum(float(name) * p for name, p in probabilities.items())
 
 
-def cool(p: np.ndarray, heat: float) -> np.ndarray:
+def scale(p: np.ndarray, temperature: float) -> np.ndarray:
     """A distribution [..., answers] at a temperature: above 1 flatter."""
-    logits = np.log(p.clip(_LEAST)) / heat
+    logits = np.log(p.clip(_LEAST)) / temperature
     scaled = np.exp(logits - logits.max(-1, keepdims=True))
     return scaled / scaled.sum(-1, keepdims=True)
 
 
-def cool_labels(p, heat: float) -> np.ndarray:
+def scale_labels(p, temperature: float) -> np.ndarray:
     """Probabilities of labels, each for itself, at a temperature."""
-    p = np.asarray(p, dtype=float)
-    p = p.clip(_LEAST, 1 - _LEAST)
-    return 1 / (1 + np.exp(-np.log(p / (1 - p)) / heat))
+    p = np.asarray(p, dtype=float).clip(_LEAST, 1 - _LEAST)
+    return 1 / (1 + np.exp(-np.log(p / (1 - p)) / temperature))
 
 
-def key_of(task: str, emotion=None) -> str:
-    """How a task, or a task's part about one emotion, is called in kept settings."""
+def name_part(task: str, emotion=None) -> str:
+    """The name of a task, or of its part about one emotion, in kept settings."""
     return f"{task} {emotion}" if isinstance(emotion, str) else task
 
 
-def average(*responses: pd.DataFrame) -> pd.DataFrame:
-    """Judgements from constrained answers; several answers to an item become one.
+def stack(task: Task, rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """Probabilities [items, answers], and gold: answers' numbers, or labels present."""
+    given = np.array([list(each.values()) for each in rows["probabilities"]])
+    names = list(rows["probabilities"].iloc[0])
+    if task.kind == "labels":
+        return given, np.array([[n in each for n in names] for each in rows["gold"]])
+    given = given / given.sum(1, keepdims=True)  # kept ones are rounded
+    values = np.array([float(name) for name in names])
+    gold = rows["gold"].to_numpy(dtype=float)
+    return given, np.abs(gold[:, None] - values).argmin(1)
 
-    An item that was asked under several instructions gets the mean of its
-    distributions. Items stand in the order in which they first come. DataError for
-    responses without probabilities (method "generate" gives none).
+
+def collect(*responses: pd.DataFrame) -> pd.DataFrame:
+    """Judgements from constrained answers, in the order given.
+
+    DataError for responses without probabilities (method "generate" gives none) and
+    for two responses to one item.
     """
     whole = pd.concat(responses, ignore_index=True)
     if "probabilities" not in whole:
         raise DataError("responses without probabilities: predict by 'constrained'")
-    found: dict[tuple, list[dict]] = {}
-    named = whole["emotion"].astype(object).where(whole["emotion"].notna(), None)
-    for *key, given in zip(
-        whole["task"], whole["id"], named, whole["probabilities"], strict=True
-    ):
-        found.setdefault(tuple(key), []).append(given)
-    means = [
-        each[0]
-        if len(each) == 1
-        else {name: float(np.mean([one[name] for one in each])) for name in each[0]}
-        for each in found.values()
-    ]
-    table = pd.DataFrame(list(found), columns=KEYS).astype({"emotion": object})
+    table = whole[[*KEYS, "probabilities"]].astype({"emotion": object})
     table["emotion"] = table["emotion"].where(table["emotion"].notna(), None)
-    return _measure(table.assign(probabilities=means))
+    if table.duplicated(KEYS).any():
+        raise DataError("two responses to one item")
+    return _add_means(table)
 
 
-def exchange(judged: pd.DataFrame, others: pd.DataFrame) -> pd.DataFrame:
-    """`judged` with all judgements of the tasks in `others` replaced by those."""
-    kept = judged[~judged["task"].isin(set(others["task"]))]
-    return pd.concat([kept, others], ignore_index=True)
-
-
-def _measure(table: pd.DataFrame) -> pd.DataFrame:
+def _add_means(table: pd.DataFrame) -> pd.DataFrame:
     pairs = zip(table["task"], table["probabilities"], strict=True)
-    return table.assign(mean=[expect(t, {"probabilities": p}) for t, p in pairs])
+    return table.assign(mean=[compute_mean(task, p) for task, p in pairs])
 
 
 def add_gold(judged: pd.DataFrame, rows: Dataset | pd.DataFrame) -> pd.DataFrame:
@@ -161,7 +155,7 @@ def load(path: str | Path) -> tuple[dict[str, pd.DataFrame], dict]:
         raise DataError(f"{path}: no file of judgements ({error!r})") from None
     emotions = frame["emotion"].astype(object)
     frame["emotion"] = emotions.where(emotions.notna(), None)
-    frame = _measure(frame)
+    frame = _add_means(frame)
     parts = {
         split: rows.drop(columns="split").reset_index(drop=True)
         for split, rows in frame.groupby("split", sort=False)

@@ -15,7 +15,6 @@ from emolib import DataError
 from emolib.data.parsing import read_gold
 from emolib.tasks import Task, get
 
-UNPARSED = ("official", "drop", "worst")
 _NO_CLASS = -99  # stands for an unparsed answer where no class may
 
 
@@ -24,7 +23,6 @@ def score(
     gold: Sequence,
     predicted: Sequence,
     groups: Sequence | None = None,
-    unparsed: str = "official",
 ) -> dict[str, float]:
     """The task's metrics, `n` and the number of `unparsed` predictions.
 
@@ -38,15 +36,14 @@ def score(
     count as 1), micro and macro F1; GoEmotions' "accuracy" is the share of items whose
     label set is met exactly, as scikit-learn defines it. All in [0, 1].
 
-    `unparsed`: "official", the default, scores them as the official script does (0.5,
-    class 0, no emotion) and, for the tasks that it does not know, as the middle of the
-    range, a wrong class, no label: not answering never pays, and the number of items
-    stays. "drop" leaves them out; "worst" puts the value farthest from gold.
+    An unparsed prediction counts as the official script counts it (0.5, class 0, no
+    emotion) and, for the tasks that it does not know, as the middle of the range, a
+    wrong class, no label: not answering never pays, and the number of items stays.
 
     Raises DataError for lengths that differ, no items, and values outside the task.
     """
     found = get(task)
-    parts = prepare(found, gold, predicted, groups, unparsed)
+    parts = prepare(found, gold, predicted, groups)
     result = {}
     for name in found.metrics:
         each = {label: METRICS[name](*part) for label, part in parts.items()}
@@ -83,7 +80,6 @@ def intervals(
     gold: Sequence,
     predicted: Sequence,
     groups: Sequence | None = None,
-    unparsed: str = "official",
     resamples: int = 1000,
     seed: int = 0,
 ) -> dict[str, tuple[float, float]]:
@@ -94,8 +90,8 @@ def intervals(
     needs two items at least.
     """
     found = get(task)
-    parts = prepare(found, gold, predicted, groups, unparsed)
-    wanted = {name: list(parts) for name in _pick_metrics(found)}
+    parts = prepare(found, gold, predicted, groups)
+    wanted = {name: list(parts) for name in found.primary_metrics}
     if groups is not None:
         wanted |= {f"{n}.{label}": [label] for n in wanted for label in parts}
     return {
@@ -126,31 +122,6 @@ def tabulate(table: pd.DataFrame, model: str) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=names)
 
 
-def format_markdown(scores: pd.DataFrame) -> str:
-    """Averages of a `tabulate` table as Markdown: a row per task and metric.
-
-    Each model's column holds value [low, high], two decimals, and unparsed of n; a dash
-    where a model has no score.
-    """
-    names = list(dict.fromkeys(scores["model"]))
-    lines = ["| sub-task | metric | " + " | ".join(names) + " |"]
-    lines.append("|" + "---|" * (2 + len(names)))
-    plain = scores[~scores["metric"].str.contains(".", regex=False)]
-    for (task, metric), rows in plain.groupby(["task", "metric"], sort=False):
-        cells = {
-            row.model: f"{row.value:.2f} [{row.low:.2f}, {row.high:.2f}]"
-            f" ({row.unparsed} of {row.n} unparsed)"
-            for row in rows.itertuples()
-        }
-        row = [task, metric, *(cells.get(name, "–") for name in names)]
-        lines.append(f"| {' | '.join(row)} |")
-    return "\n".join(lines)
-
-
-def _pick_metrics(task: Task) -> tuple[str, ...]:
-    return task.metrics[: task.primary]
-
-
 def bootstrap(measure, parts: list, resamples: int, seed: int) -> tuple[float, float]:
     """95 % percentile interval of a measure averaged over parts, items redrawn in each.
 
@@ -174,14 +145,12 @@ def bootstrap(measure, parts: list, resamples: int, seed: int) -> tuple[float, f
     return tuple(float(bound) for bound in drawn.confidence_interval)
 
 
-def prepare(task: Task, gold, predicted, groups, unparsed: str) -> dict:
+def prepare(task: Task, gold, predicted, groups=None) -> dict:
     """Group -> gold array, predicted array; without groups one part, called None.
 
     Scores and classes as floats of shape (items,), label sets as booleans of shape
     (items, labels). Checks as `score` says.
     """
-    if unparsed not in UNPARSED:
-        raise DataError(f"unparsed is {unparsed!r}, expected one of {UNPARSED}")
     gold, predicted = list(gold), list(predicted)
     groups = [None] * len(gold) if groups is None else list(groups)
     if not len(gold) == len(predicted) == len(groups):
@@ -195,12 +164,10 @@ def prepare(task: Task, gold, predicted, groups, unparsed: str) -> dict:
     ):
         wanted = read_gold(task.name, written)
         _check(task, value, number)
-        if value is None and unparsed == "drop":
-            continue
-        value = _replace(task, wanted, unparsed) if value is None else value
+        value = _replace(task) if value is None else value
         pairs[label].append((_encode(task, wanted), _encode(task, value)))
     if not pairs or not all(pairs.values()):
-        raise DataError(f"{task.name}: nothing to score (no items, or none parsed)")
+        raise DataError(f"{task.name}: nothing to score (no items)")
     return {
         label: tuple(np.array(side) for side in zip(*rows, strict=True))
         for label, rows in pairs.items()
@@ -225,27 +192,19 @@ def _check(task: Task, value, number: int) -> None:
         )
 
 
-def _replace(task: Task, gold, unparsed: str):
+def _replace(task: Task):
     """What stands in for an unparsed prediction."""
     if task.kind == "labels":
-        rest = tuple(label for label in task.labels if label not in gold)
-        return () if unparsed == "official" else rest
-    ends = task.range or (min(task.classes), max(task.classes))
-    if unparsed == "official" and task.kind == "score":
-        return (ends[0] + ends[1]) / 2
-    if unparsed == "official":
-        return _NO_CLASS if task.metrics[0] == "accuracy" else 0
-    return max(ends, key=lambda end: abs(end - gold))
+        return ()
+    if task.kind == "score":
+        return (task.range[0] + task.range[1]) / 2
+    return _NO_CLASS if task.metrics[0] == "accuracy" else 0
 
 
 def _encode(task: Task, value):
     if task.kind == "labels":
         return [label in value for label in task.labels]
     return float(value)
-
-
-def _accuracy(gold: np.ndarray, predicted: np.ndarray) -> float:
-    return float(accuracy_score(gold, predicted))
 
 
 def _pearson(gold: np.ndarray, predicted: np.ndarray) -> float:
@@ -294,7 +253,7 @@ METRICS = {
     "pearson_gold_not_0": _where(lambda gold: gold != 0, _pearson),
     "qwk": _kappa,
     "qwk_gold_not_0": _where(lambda gold: gold != 0, _kappa),
-    "accuracy": _accuracy,
+    "accuracy": accuracy_score,
     "jaccard": _jaccard,
     "f1_micro": _f1("micro"),
     "f1_macro": _f1("macro"),

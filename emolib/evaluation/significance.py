@@ -1,4 +1,4 @@
-"""Is one model better than another, and how far do runs differ? No torch.
+"""Is one model better than another on the same items? No torch.
 
 scipy draws and permutes; the metrics are those of `metrics.score`.
 """
@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from emolib import DataError
 from emolib.evaluation.metrics import METRICS, bootstrap, prepare
 from emolib.tasks import get
 
@@ -28,40 +27,25 @@ def compare(
     Columns metric, first, second, difference, low, high (95 % percentile interval of a
     paired bootstrap over items, within groups) and p (two-sided paired permutation
     test: under its hypothesis the two answers to an item may be swapped). Arguments as
-    in `metrics.score`; unparsed answers count as "official".
+    in `metrics.score`.
 
     Raises DataError as `metrics.score` does.
     """
     found = get(task)
-    sides = [prepare(found, gold, side, groups, "official") for side in (first, second)]
+    sides = [prepare(found, gold, side, groups) for side in (first, second)]
     parts = [
         (true, np.stack([sides[0][label][1], sides[1][label][1]]))
         for label, (true, _) in sides[0].items()
     ]
     sides_of = [(true, *both) for true, both in parts]
     rows = []
-    for name in found.metrics[: found.primary]:
+    for name in found.primary_metrics:
         low, high = bootstrap(_difference(METRICS[name]), sides_of, resamples, seed)
         values = [_average(METRICS[name], parts, side) for side in (0, 1)]
         p = _permute(METRICS[name], parts, resamples, seed)
         rows.append((name, *values, values[0] - values[1], low, high, p))
     columns = ["metric", "first", "second", "difference", "low", "high", "p"]
     return pd.DataFrame(rows, columns=columns)
-
-
-def average_runs(scores: pd.DataFrame) -> pd.DataFrame:
-    """Mean and standard deviation over runs with other seeds, a row per metric.
-
-    `scores`: tables of `metrics.tabulate` with a column seed, one under another (the
-    paper averages five runs). Columns model, task, metric, mean, deviation (of a
-    sample, so missing for one run), runs. DataError if a seed stands there twice.
-    """
-    keys = ["model", "task", "metric"]
-    if scores.duplicated([*keys, "seed"]).any():
-        raise DataError("the same model, task, metric and seed more than once")
-    grouped = scores.groupby(keys, sort=False)["value"]
-    table = grouped.agg(mean="mean", deviation="std", runs="count")
-    return table.reset_index()
 
 
 def _difference(metric):

@@ -16,7 +16,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from emolib import DataError
-from emolib.evaluation.judgements import key_of
+from emolib.evaluation.judgements import name_part
 from emolib.tasks import AAID, get
 
 CONSTANT = "constant"
@@ -105,7 +105,7 @@ def read_answers(task: str, emotion, probabilities: Mapping, mean: float) -> dic
     Named "EI-reg joy", "V-oc", "E-c trust".
     """
     if get(task).kind != "labels":
-        return {key_of(task, emotion): mean}
+        return {name_part(task, emotion): mean}
     p = np.clip(list(probabilities.values()), _LEAST, 1 - _LEAST)
     odds = np.log(p / (1 - p))
     return {f"{task} {x}": float(v) for x, v in zip(probabilities, odds, strict=True)}
@@ -132,7 +132,7 @@ def _group(judged: pd.DataFrame):
     """Key and rows of every task and emotion that is joined."""
     for (task, emotion), rows in judged.groupby(["task", "emotion"], dropna=False):
         if task in AAID and get(task).kind != "labels":
-            yield key_of(task, emotion), rows
+            yield name_part(task, emotion), rows
 
 
 def _regress():

@@ -15,10 +15,9 @@ from transformers.modeling_outputs import BaseModelOutput
 
 from emolib.data import parsing
 from emolib.data.prompts import read_range
-from emolib.evaluation.decision_rules import THRESHOLD
 from emolib.inference import prefix_tree, tree_attention
 from emolib.inference.answer_tree import Choices, list_choices, read_labels, read_list
-from emolib.tasks import describe_class
+from emolib.tasks import THRESHOLD, describe_class
 
 
 @dataclass(frozen=True)

@@ -70,6 +70,6 @@ def _score_task(task: str, whole: dict, records: list) -> float:
     if get(task).kind == "labels":
         predicted = [records[n]["prediction"] for n in own]
         return metrics.score(task, gold, predicted)["jaccard"]
-    means = [judgements.expect(task, records[n]) for n in own]
+    means = [judgements.compute_mean(task, records[n]["probabilities"]) for n in own]
     groups = [whole["emotion"][n] for n in own]
     return metrics.correlate(task, gold, means, groups)

@@ -1,0 +1,110 @@
+"""Intervals and sets of classes that contain gold as often as they promise.
+
+Split-conformal prediction (Vovk et al. 2005): fitted on development judgements with
+gold, see `judgements` for the frames. The promise holds on average over texts like
+those of the development sets, not for a given text, nor for texts of another kind.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+
+from emolib.evaluation.judgements import name_part, stack
+from emolib.tasks import get
+
+LEVELS = (0.8, 0.9, 0.95)
+_NAMES = ["task", "emotion", "level", "n", "coverage", "width"]
+
+
+def find_quantile(residuals: np.ndarray, level: float) -> float:
+    """The conformal quantile: what a new residual exceeds in at most 1 - level cases.
+
+    >>> find_quantile(np.arange(1, 20) / 10, 0.9)
+    1.8
+    """
+    place = int(np.ceil((len(residuals) + 1) * level)) - 1
+    return float(np.sort(residuals)[min(place, len(residuals) - 1)])
+
+
+def fit_widths(dev: pd.DataFrame, levels=LEVELS) -> pd.DataFrame:
+    """Half widths of conformal intervals around a score's mean, in the corpus's range.
+
+    Columns task, emotion, level, half_width; fitted per task and emotion. A level that
+    so few items cannot promise (0.95 takes 20) is left out.
+    """
+    found = []
+    for task, emotion, rows in _list_groups(dev, "score"):
+        mean, gold = (rows[x].to_numpy(dtype=float) for x in ("mean", "gold"))
+        for level in _choose_levels(levels, rows):
+            half = find_quantile(np.abs(gold - mean), level)
+            found.append((task.name, emotion, level, half))
+    return pd.DataFrame(found, columns=["task", "emotion", "level", "half_width"])
+
+
+def list_widths(widths: pd.DataFrame) -> dict[str, dict[str, float]]:
+    """Half widths as `decision_rules` keeps them: by task and emotion, then level."""
+    found: dict = {}
+    for row in widths.itertuples():
+        part = found.setdefault(name_part(row.task, row.emotion), {})
+        part[f"{row.level:g}"] = round(row.half_width, 4)
+    return found
+
+
+def cover(test: pd.DataFrame, widths: pd.DataFrame) -> pd.DataFrame:
+    """Share of test gold scores within the intervals, and the intervals' mean width.
+
+    Columns task, emotion, level, n, coverage, width (both clipped to the range).
+    """
+    found = []
+    for row in widths.itertuples():
+        items = _take(test, row.task, row.emotion)
+        if items.empty:
+            continue
+        low, high = get(row.task).range
+        mean, gold = (items[x].to_numpy(dtype=float) for x in ("mean", "gold"))
+        below = (mean - row.half_width).clip(low, high)
+        above = (mean + row.half_width).clip(low, high)
+        covered = float(((below <= gold) & (gold <= above)).mean())
+        width = float((above - below).mean())
+        found.append((row.task, row.emotion, row.level, len(items), covered, width))
+    return pd.DataFrame(found, columns=_NAMES)
+
+
+def cover_classes(dev: pd.DataFrame, test: pd.DataFrame, levels=LEVELS) -> pd.DataFrame:
+    """The same for sets of classes: share of gold within, and the mean set's size.
+
+    Columns task, emotion, level, n, coverage, width (classes in a set). A set holds the
+    classes of high probability (least ambiguous sets: Sadinle et al. 2019).
+    """
+    found = []
+    for task, emotion, rows in _list_groups(dev, "ordinal"):
+        items = _take(test, task.name, emotion)
+        if items.empty:
+            continue
+        (p, gold), (test_p, test_gold) = (stack(task, part) for part in (rows, items))
+        residuals = 1 - p[np.arange(len(gold)), gold]
+        for level in _choose_levels(levels, rows):
+            sets = 1 - test_p <= find_quantile(residuals, level) + 1e-8
+            covered = sets[np.arange(len(items)), test_gold].mean()
+            size = sets.sum(1).mean()
+            found.append((task.name, emotion, level, len(items), covered, size))
+    return pd.DataFrame(found, columns=_NAMES)
+
+
+def _list_groups(dev: pd.DataFrame, kind: str) -> Iterator[tuple]:
+    """(task, emotion or None, development items) of the tasks of a kind."""
+    keys = ["task", "emotion"]
+    for (task, emotion), rows in dev.groupby(keys, dropna=False, sort=False):
+        if get(task).kind == kind:
+            yield get(task), emotion if isinstance(emotion, str) else None, rows
+
+
+def _take(judged: pd.DataFrame, task: str, emotion) -> pd.DataFrame:
+    rows = judged[judged["task"] == task]
+    named = isinstance(emotion, str)  # in a table None comes back as NaN
+    return rows[rows["emotion"] == emotion] if named else rows
+
+
+def _choose_levels(levels, rows: pd.DataFrame) -> list[float]:
+    return [level for level in levels if len(rows) >= 1 / (1 - level)]
