@@ -1,22 +1,24 @@
 """The paper's other rows: lexicons, encoders with a head, few-shot prompts, API models.
 
-Imported on first use, so that a lexicon needs no torch and an encoder no `openai`.
+`lexicon`, `encoder` and `few_shot` are functions, `api` is a module. All are imported
+on first use, so that a lexicon needs no torch and an encoder no `openai`.
 """
 
 from importlib import import_module
 
 _MODULES = {
-    "lexicon": "lexicons",
-    "encoder": "encoders",
-    "few_shot": "examples",
-    "api": "remote",
+    "lexicon": "emolib.baselines.lexicons",
+    "encoder": "emolib.baselines.encoders",
+    "few_shot": "emolib.data.few_shot",
+    "api": "emolib.baselines.api",
 }
 
 
 def __getattr__(name: str):
     if name not in _MODULES:
         raise AttributeError(f"emolib.baselines has no {name!r}")
-    return getattr(import_module(f"emolib.baselines.{_MODULES[name]}"), name)
+    module = import_module(_MODULES[name])
+    return getattr(module, name, module)
 
 
 def __dir__() -> list[str]:
