@@ -1,15 +1,20 @@
-"""Decisions, stacking, calibration, kept judgements: on invented judgements."""
+"""Rules, stacked regression, calibration, kept judgements: on invented judgements."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
+from mapie.classification import SplitConformalClassifier
+from mapie.regression import SplitConformalRegressor
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 
 from emolib import DataError
 from emolib.annotation import backends
 from emolib.evaluation import (
     calibration,
+    conformal,
     decision_rules,
     judgements,
     metrics,
@@ -35,7 +40,7 @@ def invent(draw, task, number, emotion, heat=1.0):
     weights = np.exp(-(((values - center) / (0.2 * wide)) ** 2) / 2)
     true = weights / weights.sum()
     gold = draw.choice(values, p=true)
-    shown = judgements.cool(true, heat)
+    shown = judgements.scale(true, heat)
     given = {f"{v:.6g}": float(p) for v, p in zip(values, shown, strict=True)}
     gold = int(gold) if task.kind == "ordinal" else float(gold)
     return found | {"probabilities": given, "gold": gold}
@@ -50,7 +55,7 @@ def judge(heat=1.0, seed=0, tasks=AAID, items=2 * HALF):
         for number in range(items)
     ]
     table = pd.DataFrame(rows)
-    return judgements.average(table).assign(gold=table["gold"])
+    return judgements.collect(table).assign(gold=table["gold"])
 
 
 @pytest.fixture(scope="module")
@@ -60,28 +65,35 @@ def halves():
     return tuple(whole[each].reset_index(drop=True) for each in (odd, ~odd))
 
 
+@pytest.fixture(scope="module")
+def chosen(halves):
+    """Rules chosen on the development half, and all their scores."""
+    return decision_rules.choose(halves[0])
+
+
 # Distributions
 
 
-def test_average_is_the_mean_over_instructions():
+def test_collected_answers_come_in_the_order_given():
     once, again = judge(seed=1, items=3), judge(seed=2, items=3)
-    found = judgements.average(once, again)
-    assert len(found) == len(once)
-    first, one, other = (t["probabilities"][0] for t in (found, once, again))
-    assert first == {k: pytest.approx((one[k] + other[k]) / 2) for k in one}
-    assert found["mean"][0] == pytest.approx((once["mean"][0] + again["mean"][0]) / 2)
+    again["id"] += " again"
+    found = judgements.collect(once, again)
+    assert found["id"].tolist() == [*once["id"], *again["id"]]
+    assert found["mean"].tolist()[0] == pytest.approx(once["mean"][0])
+    with pytest.raises(DataError, match="two responses to one item"):
+        judgements.collect(once, once)
 
 
 def test_mean_is_that_of_the_distribution():
-    row = {"probabilities": {"-1": 0.25, "0": 0.25, "1": 0.5}}
-    assert judgements.expect("TDT", row) == pytest.approx(0.25)
-    assert np.isnan(judgements.expect("E-c", {"probabilities": {"joy": 1.0}}))
+    given = {"-1": 0.25, "0": 0.25, "1": 0.5}
+    assert judgements.compute_mean("TDT", given) == pytest.approx(0.25)
+    assert np.isnan(judgements.compute_mean("E-c", {"joy": 1.0}))
 
 
 def test_responses_without_probabilities_are_refused():
     written = pd.DataFrame({"task": ["V-oc"], "id": ["1"], "response": ["2"]})
     with pytest.raises(DataError, match="constrained"):
-        judgements.average(written)
+        judgements.collect(written)
 
 
 def test_kept_judgements_come_back_rounded(halves, tmp_path):
@@ -123,7 +135,7 @@ def test_gold_is_joined_by_task_id_and_emotion():
 def test_each_rule_decides_as_its_name_says():
     task = get("V-oc")
     given = {"-3": 0.0, "-2": 0.0, "-1": 0.0, "0": 0.4, "1": 0.0, "2": 0.3, "3": 0.3}
-    by = decision_rules.Decisions
+    by = decision_rules.Rules
     cut = by(classes="cut points", cuts={"V-oc": [-2, -1, 0, 1, 1.2, 1.4]})
 
     def decide(rules):
@@ -139,7 +151,7 @@ def test_labels_count_from_their_threshold_on():
     task = get("E-c")
     given = dict.fromkeys(task.labels, 0.1) | {"joy": 0.4, "love": 0.6}
     half, lower = (
-        decision_rules.Decisions(thresholds=t) for t in ({}, {"joy": 0.4, "love": 0.7})
+        decision_rules.Rules(thresholds=t) for t in ({}, {"joy": 0.4, "love": 0.7})
     )
     assert decision_rules.decide_one(task, None, given, np.nan, half) == ("love",)
     assert decision_rules.decide_one(task, None, given, np.nan, lower) == ("joy",)
@@ -153,9 +165,9 @@ def test_cut_points_give_classes_as_often_as_gold_has_them(halves):
     assert (given.reindex(gold.index).fillna(0) - gold).abs().max() <= 1
 
 
-def test_the_best_rule_out_of_fold_is_chosen(halves):
-    dev, _ = halves
-    rules, table = decision_rules.choose(dev)
+@pytest.mark.slow
+def test_the_best_rule_out_of_fold_is_chosen(chosen):
+    rules, table = chosen
     for decision, name in (("classes", rules.classes), ("labels", rules.labels)):
         part = table[table["decision"] == decision].set_index("rule")
         assert part["score"].idxmax() == name and part.loc[name, "chosen"]
@@ -164,9 +176,9 @@ def test_the_best_rule_out_of_fold_is_chosen(halves):
     assert rules.labels != "one half" and max(rules.thresholds.values()) < 0.5
 
 
-def test_choice_sees_development_items_only(halves):
-    dev, test = halves
-    rules, _ = decision_rules.choose(dev)
+@pytest.mark.slow
+def test_choice_sees_development_items_only(halves, chosen):
+    (dev, test), rules = halves, chosen[0]
     table = decision_rules.compare(dev, test)
     own = table[(table["task"] == "V-oc") & (table["rule"] == rules.classes)]
     rows = decision_rules.decide(test, rules).query("task == 'V-oc'")
@@ -178,6 +190,7 @@ def test_choice_sees_development_items_only(halves):
     }
 
 
+@pytest.mark.slow
 def test_unrounded_mean_goes_by_a_name_of_its_own(halves):
     table = decision_rules.compare(*halves)
     names = table[table["rule"] == "unrounded mean"]["metric"]
@@ -205,6 +218,7 @@ def test_fast_score_of_labels_is_that_of_the_metrics(seed):
     assert decision_rules._score_labels(nothing, nothing) == pytest.approx(1 / 3)
 
 
+@pytest.mark.slow
 def test_thresholds_together_are_at_a_peak_of_the_score(halves):
     """No other value of one threshold scores better, nor does one for all labels."""
     rows = halves[1].query("task == 'E-c'")
@@ -225,16 +239,18 @@ def test_thresholds_together_are_at_a_peak_of_the_score(halves):
         assert score(decision_rules.fit(rows, labels=rule).thresholds) <= reached + 1e-9
 
 
-def test_decisions_are_kept_with_where_they_come_from(tmp_path):
-    rules = decision_rules.Decisions("rounded mean", temperatures={"V-oc": 1.5})
-    decision_rules.write(tmp_path / "x.json", rules, commit="abc")
-    assert decision_rules.read(tmp_path / "x.json") == rules
-    both = replace(rules, joined=replace(rules, weights={"V-reg": {"constant": 0.5}}))
-    decision_rules.write(tmp_path / "x.json", both)
-    assert decision_rules.read(tmp_path / "x.json") == both
-    (tmp_path / "y.json").write_text('{"rules": 1}')
+def test_calibration_is_kept_with_where_it_comes_from(tmp_path):
+    path, rules = tmp_path / "x.json", decision_rules.Rules("rounded mean")
+    kept = calibration.Calibration(rules, temperatures={"V-oc": 1.5})
+    calibration.write(path, kept, commit="abc")
+    assert calibration.read(path) == kept
+    assert json.loads(path.read_text())["about"] == {"commit": "abc"}
+    both = replace(kept, joined=replace(kept, weights={"V-reg": {"constant": 0.5}}))
+    calibration.write(path, both)
+    assert calibration.read(path) == both
+    (tmp_path / "y.json").write_text('{"unknown": 1}')
     with pytest.raises(DataError, match=r"y\.json"):
-        decision_rules.read(tmp_path / "y.json")
+        calibration.read(tmp_path / "y.json")
 
 
 def test_nothing_to_choose_by_is_an_error(halves):
@@ -269,6 +285,7 @@ def correlate(judged, task):
     return np.corrcoef(own["gold"].astype(float), own["mean"])[0, 1]
 
 
+@pytest.mark.slow
 def test_all_answers_are_better_than_one():
     dev, test = tell(seed=1), tell(seed=2)
     weights, fitted, joined = stacked_regression.join_splits(dev, test)
@@ -354,12 +371,12 @@ def test_calibration_error_of_known_bins():
 
 def test_intervals_cover_what_they_promise(halves):
     dev, test = halves
-    widths = calibration.fit_widths(dev)
-    assert len(widths) == 5 * len(calibration.LEVELS)
-    table = calibration.cover(test, widths)
+    widths = conformal.fit_widths(dev)
+    assert len(widths) == 5 * len(conformal.LEVELS)
+    table = conformal.cover(test, widths)
     assert set(table["task"]) == {"EI-reg", "V-reg"}
     mean = table.groupby("level")["coverage"].mean()
-    for level in calibration.LEVELS:
+    for level in conformal.LEVELS:
         assert mean[level] == pytest.approx(level, abs=0.06)
     assert (table.groupby(["task", "emotion"], dropna=False)["width"].diff() > -1).any()
     wide = widths.groupby(["task", "emotion"], dropna=False)["half_width"]
@@ -371,23 +388,23 @@ def test_half_width_is_the_quantile_of_the_errors(halves):
     rows = dev[(dev["task"] == "EI-reg") & (dev["emotion"] == "joy")]
     errors = np.sort((rows["mean"] - rows["gold"].astype(float)).abs())
     rank = int(np.ceil(0.9 * (len(errors) + 1)))  # Vovk et al.: of n + 1
-    found = calibration.fit_widths(rows, levels=(0.9,))["half_width"].item()
+    found = conformal.fit_widths(rows, levels=(0.9,))["half_width"].item()
     assert found == pytest.approx(errors[rank - 1])
 
 
 def test_level_that_few_items_cannot_promise_is_left_out(halves):
     few = halves[0].groupby(["task", "emotion"], dropna=False).head(12)
-    widths = calibration.fit_widths(few)
+    widths = conformal.fit_widths(few)
     assert set(widths["level"]) == {0.8, 0.9}
-    assert set(calibration.cover_classes(few, halves[1])["level"]) == {0.8, 0.9}
-    assert calibration.fit_widths(few.head(3)).empty
+    assert set(conformal.cover_classes(few, halves[1])["level"]) == {0.8, 0.9}
+    assert conformal.fit_widths(few.head(3)).empty
 
 
 def test_sets_cover_what_they_promise(halves):
-    table = calibration.cover_classes(*halves)
+    table = conformal.cover_classes(*halves)
     assert set(table["task"]) == {"EI-oc", "V-oc"}
     mean = table.groupby("level")["coverage"].mean()
-    for level in calibration.LEVELS:
+    for level in conformal.LEVELS:
         assert mean[level] == pytest.approx(level, abs=0.06)
     assert table["width"].between(0, 7).all()
 
@@ -400,13 +417,64 @@ def test_rounded_probabilities_give_sets_too(halves, tmp_path):
         part.assign(gold=half["gold"])
         for part, half in zip(parts.values(), halves, strict=True)
     ]
-    found, wanted = (calibration.cover_classes(*pair) for pair in (rounded, halves))
+    found, wanted = (conformal.cover_classes(*pair) for pair in (rounded, halves))
     assert np.allclose(found["coverage"], wanted["coverage"], atol=0.05)
 
 
 def test_widths_are_named_by_task_emotion_and_level(halves):
-    named = calibration.list_widths(calibration.fit_widths(halves[0]))
+    named = conformal.list_widths(conformal.fit_widths(halves[0]))
     assert set(named) == {*(f"EI-reg {e}" for e in get("EI-reg").emotions), "V-reg"}
     assert list(named["V-reg"]) == ["0.8", "0.9", "0.95"]
-    rules = replace(decision_rules.Decisions(), half_widths=named)
-    assert rules.half_widths["V-reg"]["0.9"] > 0
+    assert calibration.Calibration(half_widths=named).half_widths["V-reg"]["0.9"] > 0
+
+
+# The same from MAPIE, whose estimators want a model: predictions that are there already
+
+
+class Given(BaseEstimator):
+    def fit(self, X, y=None):
+        return self
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return True
+
+
+class GivenScores(RegressorMixin, Given):
+    def predict(self, X):
+        return X[:, 0]
+
+
+class GivenClasses(ClassifierMixin, Given):
+    classes_ = np.arange(7)
+
+    def predict(self, X):
+        return X.argmax(1)
+
+    def predict_proba(self, X):
+        return X
+
+
+@pytest.mark.filterwarnings("ignore:Estimator does not appear fitted")
+def test_half_widths_are_those_of_mapie(halves):
+    rows = halves[0].query("task == 'V-reg'")
+    given, gold = rows[["mean"]].to_numpy(float), rows["gold"].to_numpy(float)
+    model = SplitConformalRegressor(GivenScores(), list(conformal.LEVELS), prefit=True)
+    _, bounds = model.conformalize(given, gold).predict_interval(given[:1])
+    wanted = (bounds[0, 1] - bounds[0, 0]) / 2
+    found = conformal.fit_widths(rows)["half_width"]
+    np.testing.assert_allclose(found, wanted, atol=1e-12)
+
+
+def test_sets_of_classes_are_those_of_mapie(halves):
+    dev, test = (half.query("task == 'V-oc'") for half in halves)
+    (p, gold), (test_p, test_gold) = (
+        judgements.stack(get("V-oc"), side) for side in (dev, test)
+    )
+    model = SplitConformalClassifier(
+        GivenClasses(), list(conformal.LEVELS), prefit=True
+    )
+    _, sets = model.conformalize(p, gold).predict_set(test_p)
+    found = conformal.cover_classes(dev, test)
+    covered = sets[np.arange(len(test)), test_gold].mean(0)
+    np.testing.assert_allclose(found["coverage"], covered)
+    np.testing.assert_allclose(found["width"], sets.sum(1).mean(0))

@@ -1,5 +1,4 @@
 import numpy as np
-import pandas as pd
 import pytest
 
 from emolib import DataError
@@ -43,6 +42,7 @@ def test_groups_are_averaged_as_in_score():
     assert row["second"] == pytest.approx(1)
 
 
+@pytest.mark.slow
 def test_label_tasks_give_a_row_per_metric():
     gold, good, bad = ["joy"] * 9 + ["anger"], ["joy"] * 9 + ["anger"], ["fear"] * 10
     sides = [[(label,) for label in side] for side in (good, bad)]
@@ -54,17 +54,3 @@ def test_label_tasks_give_a_row_per_metric():
 def test_lengths_that_differ_are_an_error():
     with pytest.raises(DataError, match="40 gold answers, 39 predictions"):
         significance.compare("V-reg", GOLD, GOOD, NOISE[:-1])
-
-
-def test_runs_are_averaged():
-    row = {"model": "a", "task": "SST", "metric": "pearson"}
-    scores = pd.DataFrame([row | {"value": v, "seed": v} for v in (0.1, 0.2, 0.6)])
-    found = significance.average_runs(scores).iloc[0]
-    assert found["mean"] == pytest.approx(0.3) and found["runs"] == 3
-    assert found["deviation"] == pytest.approx(0.07**0.5)
-
-
-def test_a_run_counted_twice_is_an_error():
-    row = {"model": "a", "task": "SST", "metric": "pearson", "value": 1, "seed": 0}
-    with pytest.raises(DataError, match="more than once"):
-        significance.average_runs(pd.DataFrame([row, row]))
