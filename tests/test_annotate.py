@@ -112,13 +112,13 @@ def test_long_text_is_cut_and_says_so(tiny_model):
 
 
 def test_equal_texts_are_computed_once(annotator, monkeypatch):
-    seen, original = [], constrained.judge
+    seen, original = [], constrained.predict
 
     def count(model, tokenizer, questions, shared):
         seen.extend(questions)
         return original(model, tokenizer, questions, shared)
 
-    monkeypatch.setattr(constrained, "judge", count)
+    monkeypatch.setattr(constrained, "predict", count)
     texts = ["once", "twice", "twice", "", "", "once"]
     first = annotator(texts)
     assert len(seen) == 2 * 11  # 4 + 4 + 1 + 1 + 1 questions about each

@@ -342,11 +342,13 @@ def test_decoder_answers_alike_in_batches_of_any_size(pair, sample_aeb, tmp_path
 
 def test_number_of_rows_that_two_trainers_see_is_the_same(rows, folder, tmp_path):
     """Too long rows are left out and counted, whatever trains."""
-    lengths = [len(row["prompt"]) for row in rows[0]]
     tokenizer = models.load_tokenizer(folder)
     style = models.load(folder)[0].settings["answers"]
-    short, cut = tokens.keep_short(rows[0], tokenizer, 10, style)
-    assert (len(short), cut) == (0, len(lengths))
+    whole, _ = tokens.keep_short(rows[0], tokenizer, 4096, style)
+    limit = sorted(map(len, whole["input_ids"]))[20]
+    short, cut = tokens.keep_short(rows[0], tokenizer, limit, style)
+    assert len(short) + cut == 40 and 0 < cut < 20
+    assert max(map(len, short["input_ids"])) <= limit
 
 
 def test_all_of_aaid_fits_each_tokenizer(folder, sample_aaid):

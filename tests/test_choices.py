@@ -95,7 +95,7 @@ def test_shared_row_gives_each_answer_its_probability(
         byte_tokenizer(row["prompt"]).input_ids, list_for(row, byte_tokenizer)
     )
     expected = brute_force(task, row, model, byte_tokenizer)
-    for ask in (constrained._ask_together, constrained._ask_alone):
+    for ask in (constrained._compute_shared, constrained._compute_padded):
         found = ask(model, byte_tokenizer, [question, question])[1]
         for value, p in zip(question.choices.values, found, strict=True):
             assert p == pytest.approx(expected[value], abs=1e-4)
@@ -107,7 +107,7 @@ def test_every_number_can_be_told_apart(items, make_tiny, byte_tokenizer, monkey
     model, row = make_tiny("llama"), items["EI-reg"]
     found = list_for(row, byte_tokenizer)
     question = constrained.Question(byte_tokenizer(row["prompt"]).input_ids, found)
-    measured = constrained._ask_together(model, byte_tokenizer, [question])[0]
+    measured = constrained._compute_shared(model, byte_tokenizer, [question])[0]
     expected = brute_force("EI-reg", row, model, byte_tokenizer)
     assert sorted(found.values) == sorted(expected) and len(expected) == 1001
     wanted = [expected[value] for value in found.values]

@@ -73,7 +73,7 @@ def test_errors_take_the_predictions(rows, run):
 
 
 def test_killed_run_ends_with_the_same_bytes(rows, loaded, run, tmp_path, monkeypatch):
-    original, calls = constrained.judge, []
+    original, calls = constrained.predict, []
 
     def judge(*given):
         calls.append(given)
@@ -82,7 +82,7 @@ def test_killed_run_ends_with_the_same_bytes(rows, loaded, run, tmp_path, monkey
         return original(*given)
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(constrained, "judge", judge)
+        patch.setattr(constrained, "predict", judge)
         predict.predict(rows, *loaded, tmp_path, **FAST)
     predict.predict(rows, *loaded, tmp_path, **FAST)
     name = "responses.jsonl"

@@ -228,7 +228,7 @@ def test_prediction_killed_before_its_record_is_not_computed_again(
         WORKS[name](tmp_path, *few)
     before = read_outputs(name, tmp_path)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(constrained, "judge", lambda *_: pytest.fail("computed again"))
+        patch.setattr(constrained, "predict", lambda *_: pytest.fail("computed again"))
         patch.setattr(predict, "_generate", lambda *_: pytest.fail("computed again"))
         WORKS[name](tmp_path, *few)
     assert read_outputs(name, tmp_path) == before

@@ -457,16 +457,6 @@ def test_rows_are_tokenized_as_the_trainer_would(rows, smollm2_tokenizer):
         assert prompt == smollm2_tokenizer(row["prompt"]).input_ids
 
 
-def test_rows_are_tokenized_once(rows, byte_tokenizer, tmp_path, monkeypatch):
-    monkeypatch.setattr(tokens.pooch, "os_cache", lambda name: tmp_path / name)
-    first, _ = tokens.keep_short(rows[0], byte_tokenizer, 150)
-    monkeypatch.setattr(tokens, "_encode", None)  # would fail if it were called
-    again, cut = tokens.keep_short(rows[0], byte_tokenizer, 150)
-    assert again.to_list() == first.to_list() and len(again) + cut == 40
-    with pytest.raises(TypeError):
-        tokens.keep_short(rows[0], byte_tokenizer, 151)
-
-
 @pytest.mark.parametrize("form", ["plain", "chat"])
 def test_other_prompt_forms_train(byte_tokenizer, tiny_model, tmp_path, form):
     made = aaid.build("sample", form=form, tokenizer=byte_tokenizer)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from emolib import DataError, models
-from emolib.models import catalog, locate
+from emolib.models import catalog, precision
 
 PROMPT = "Human: \nTask: How sad? Tweet: rain again. Assistant:\n"
 
@@ -37,7 +37,7 @@ def run(tiny_model, tmp_path_factory):
 def test_cpu_computes_in_float32(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     found = models.choose_precision()
-    assert found == models.Precision("cpu", torch.float32, None)
+    assert found == precision.Precision("cpu", torch.float32, None)
     assert str(found) == "cpu, float32"
 
 
@@ -53,7 +53,7 @@ def test_card_computes_in_what_it_can(monkeypatch, capability, dtype, mixed):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda *_, **__: True)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
-    assert models.choose_precision() == models.Precision("cuda", dtype, mixed)
+    assert models.choose_precision() == precision.Precision("cuda", dtype, mixed)
     assert models.choose_precision("cpu").mixed is None
 
 
@@ -178,7 +178,7 @@ def test_alias_is_a_converted_folder(smollm2_tokenizer):
 
 
 def test_alias_is_the_hub_id_without_the_package(monkeypatch):
-    monkeypatch.setattr(locate.importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setattr(catalog.importlib.util, "find_spec", lambda _: None)
     found = models.resolve("smollm2-135m")
     assert found == "HuggingFaceTB/SmolLM2-135M-Instruct"
 

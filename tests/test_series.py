@@ -14,7 +14,7 @@ from emolib.annotation.annotate import Annotator
 from emolib.data import aeb
 from emolib.data.prompts import to_published
 from emolib.inference import predict
-from emolib.models import catalog, weight_files
+from emolib.models import catalog, loading, weight_files
 from emolib.models.catalog import SERIES
 
 TOKENIZERS = {
@@ -140,7 +140,6 @@ def test_member_trains_on_and_keeps_its_form(member, sample_aaid, tmp_path):
         max_steps=1,
         batch_size=4,
         micro_batch_size=4,
-        progress=False,
     )
     model, tokenizer = models.load(run)
     assert model.settings["prompt_form"] == member.form
@@ -201,7 +200,7 @@ def test_hub_id_is_what_is_asked_for(monkeypatch):
         asked.append(source)
         raise OSError("offline")
 
-    monkeypatch.setattr(models, "load_tokenizer", lambda _: None)
+    monkeypatch.setattr(loading, "load_tokenizer", lambda _: None)
     monkeypatch.setattr(weight_files, "_read_weights", read)
     for member in SERIES.values():
         with pytest.raises(DataError, match="offline"):

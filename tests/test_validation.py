@@ -24,6 +24,7 @@ FAST = {
     "learning_rate": 1e-2,
     "patience": 9,
     "choose_by": "score",
+    "lora_dropout": 0.05,
 }
 
 
@@ -195,7 +196,7 @@ def perfect(tiny_model, sample_aaid, monkeypatch):
         value = -value if row["task"] in model.wrong else value
         return {"mean": value, "probabilities": {str(value): 1.0}}
 
-    monkeypatch.setattr(constrained, "judge", judge)
+    monkeypatch.setattr(constrained, "predict", judge)
     return model, tokenizer, rows
 
 
@@ -309,7 +310,7 @@ def test_rows_that_cannot_be_scored_are_refused(rows, tiny_model, tmp_path, name
         finetune(
             train, checked.remove_columns(name), tiny_model, tmp_path / "run", **FAST
         )
-    assert not (tmp_path / "run").exists()
+    assert not list(tmp_path.glob("run/run.json"))
 
 
 def test_training_rows_need_no_gold(rows, tiny_model, tmp_path, say):
@@ -323,9 +324,9 @@ def test_training_rows_need_no_gold(rows, tiny_model, tmp_path, say):
 @pytest.mark.parametrize("rule", ["scores", "", "accuracy"])
 def test_rule_that_does_not_exist_is_an_error(rows, tiny_model, tmp_path, rule):
     settings = FAST | {"choose_by": rule}
-    with pytest.raises(DataError, match=f"choose_by '{rule}': expected one of loss, s"):
+    with pytest.raises(DataError, match=f"choose_by '{rule}': expected one of 'loss', 's"):
         finetune(*rows, tiny_model, tmp_path / "run", **settings)
-    assert not (tmp_path / "run").exists()
+    assert not list(tmp_path.glob("run/run.json"))
 
 
 def test_rule_is_a_setting_of_the_run(rows, tiny_model, judged):

@@ -83,7 +83,7 @@ class LanguageModel:
             Dataset.from_list(rows), self.tokenizer, self.model.settings["answers"]
         )
         budget = self.chosen.tokens_per_batch
-        records = constrained.judge_all(
+        records = constrained.predict_all(
             self.model, self.tokenizer, questions, self.shared, budget, report
         )
         width = len(self.questions)

@@ -1,8 +1,8 @@
-"""Prompts in, probabilities of the answers their tasks allow out. No sampling.
+"""Prompts in, probabilities of the answers that their tasks allow out. No sampling.
 
 Every prompt is one forward pass over tokens of its own: what it shares with others is
-computed once (`prefix_tree`), the allowed answers hang on it as branches (`answer_tree`), and
-the language-model head is asked about their tokens alone.
+computed once (`prefix_tree`), the allowed answers follow it as branches
+(`answer_tree`), and the language-model head computes their tokens alone.
 """
 
 from collections.abc import Callable, Sequence
@@ -36,8 +36,8 @@ class Question:
 def read_questions(rows, tokenizer, style: str = "after") -> list[Question]:
     """One question per row of a Dataset with task, emotion and prompt, in order.
 
-    Rows without an instruction are asked for the corpus's own range. `style`: how the
-    model's answers become tokens, see `tokens`.
+    Rows without an instruction ask for the corpus's own range. `style`: how the model's
+    answers become tokens, see `models.tokens`.
     """
     whole = rows[:]
     ids = tokenizer(whole["prompt"]).input_ids
@@ -52,25 +52,25 @@ def read_questions(rows, tokenizer, style: str = "after") -> list[Question]:
     return questions
 
 
-def judge(model, tokenizer, questions: Sequence[Question], shared: bool) -> list[dict]:
-    """One record per question: response, prediction, probability and so on, see
-    `predict.predict`. All questions are computed together, in halves where the memory
-    does not suffice. `shared`: in one row (if `tree_attention.fits`), else each alone; an
+def predict(model, tokenizer, questions: Sequence[Question], shared: bool) -> list:
+    """A record per question: response, prediction, probability and so on, as
+    `predict.predict` describes them.
+
+    All questions are computed together, in halves where the memory does not suffice.
+    `shared`: in one row (if `tree_attention.fits`), else padded sequences; an
     encoder-decoder reads each prompt once and its decoder follows the answers.
     """
-    ask = _ask_together if shared else _ask_alone
+    compute = _compute_shared if shared else _compute_padded
     if model.config.is_encoder_decoder:
-        ask = _ask_decoder
-    if hasattr(model, "ask"):  # llama.cpp
-        ask = _ask_itself
-    found = in_halves(lambda part: ask(model, tokenizer, part), questions)
-    return [
-        describe(question, each)
-        for question, each in zip(questions, found, strict=True)
-    ]
+        compute = _compute_decoder
+    if hasattr(model, "score_answers"):  # llama.cpp
+        found = in_halves(model.score_answers, questions)
+    else:
+        found = in_halves(lambda part: compute(model, tokenizer, part), questions)
+    return [describe(q, each) for q, each in zip(questions, found, strict=True)]
 
 
-def judge_all(
+def predict_all(
     model,
     tokenizer,
     questions: Sequence[Question],
@@ -78,15 +78,14 @@ def judge_all(
     budget: int = 2048,
     report: Callable[[float], object] = lambda share: None,
 ) -> list[dict]:
-    """As `judge`, in batches of at most `budget` tokens; records in the order asked.
+    """As `predict`, in batches of at most `budget` tokens; records in the order given.
 
-    `report` hears the share of the questions that are done.
+    `report` is called with the share of the questions that are done.
     """
     records: list = [None] * len(questions)
     done = 0
     for batch in plan(questions, budget):
-        asked = [questions[number] for number in batch]
-        found = judge(model, tokenizer, asked, shared)
+        found = predict(model, tokenizer, [questions[n] for n in batch], shared)
         for number, record in zip(batch, found, strict=True):
             records[number] = record
         done += len(batch)
@@ -111,107 +110,92 @@ def is_memory(error: Exception) -> bool:
     return isinstance(error, MemoryError) or should_reduce_batch_size(error)
 
 
-def _ask_itself(model, tokenizer, questions) -> list[np.ndarray]:
-    """Probabilities of the answers per question, from a model that gives them."""
-    return model.ask(questions)
-
-
-def _ask_together(model, tokenizer, questions) -> list[np.ndarray]:
-    """Probabilities of the answers per question, from one shared row."""
-    row = prefix_tree.lay([question.item for question in questions])
-    with torch.inference_mode():
-        hidden = tree_attention.encode(model, row)
-        _, head = tree_attention.take_body(model)
-        found: list = [None] * len(questions)
-        for choices, numbers in _group(questions):
-            spots = [
-                [row.ends[n] if place < 0 else row.branches[n][place] for n in numbers]
-                for place in choices.places
-            ]
-            logits = score(hidden[torch.tensor(spots).T], head, choices.candidates)
-            for n, each in zip(numbers, _measure(choices, logits), strict=True):
-                found[n] = each
-    return found
-
-
-def _measure(choices: Choices, logits: torch.Tensor) -> np.ndarray:
-    """Probabilities [prompts, answers]."""
-    return choices.measure(logits).exp().double().cpu().numpy()
-
-
 def score(hidden: torch.Tensor, head, tokens: list[int]) -> torch.Tensor:
     """Logits of some tokens alone; the head's other rows are not needed."""
     bias = head.bias[tokens] if getattr(head, "bias", None) is not None else None
     return torch.nn.functional.linear(hidden, head.weight[tokens], bias)
 
 
-def _group(questions) -> list[tuple[Choices, list[int]]]:
-    """Question numbers by their choices."""
-    groups: dict[int, tuple[Choices, list[int]]] = {}
-    for number, question in enumerate(questions):
-        found = groups.setdefault(id(question.choices), (question.choices, []))
-        found[1].append(number)
-    return list(groups.values())
+def _compute_shared(model, tokenizer, questions) -> list[np.ndarray]:
+    """Probabilities of the answers per question [answers], from one shared row."""
+    row = prefix_tree.lay([question.item for question in questions])
+    with torch.inference_mode():
+        hidden = tree_attention.encode(model, row)
+    _, head = tree_attention.take_body(model)
+
+    def compute(choices: Choices, numbers: list[int]) -> torch.Tensor:
+        spots = [
+            [row.ends[n] if place < 0 else row.branches[n][place] for n in numbers]
+            for place in choices.places
+        ]
+        return score(hidden[torch.tensor(spots).T], head, choices.candidates)
+
+    return _fill(questions, compute)
 
 
-def _ask_alone(model, tokenizer, questions) -> list[np.ndarray]:
+def _compute_padded(model, tokenizer, questions) -> list[np.ndarray]:
     """The same from padded batches of whole sequences, one per fork of each answer."""
-    found: list = [None] * len(questions)
-    for choices, numbers in _group(questions):
+
+    def compute(choices: Choices, numbers: list[int]) -> torch.Tensor:
         sequences = [
             [*questions[n].ids, *choices.find_path(place)]
             for n in numbers
             for place in choices.places
         ]
-        inputs = tokenizer.pad(
-            {"input_ids": sequences}, padding_side="left", return_tensors="pt"
-        ).to(model.device)
-        with torch.inference_mode():
-            logits = model(**inputs, logits_to_keep=1, use_cache=False).logits[:, -1]
+        inputs = _pad(tokenizer, sequences, "left", model.device)
+        logits = model(**inputs, logits_to_keep=1, use_cache=False).logits[:, -1]
         chosen = logits[:, choices.candidates]
-        chosen = chosen.view(len(numbers), len(choices.places), -1)
-        for n, each in zip(numbers, _measure(choices, chosen), strict=True):
-            found[n] = each
-    return found
+        return chosen.view(len(numbers), len(choices.places), -1)
+
+    return _fill(questions, compute)
 
 
-def _ask_decoder(model, tokenizer, questions) -> list[np.ndarray]:
+def _compute_decoder(model, tokenizer, questions) -> list[np.ndarray]:
     """The same from a decoder, which reads off all forks along the longest answers."""
-    found: list = [None] * len(questions)
-    for choices, numbers in _group(questions):
-        paths, spots = choices.list_paths()
-        start = model.config.decoder_start_token_id
-        answers = tokenizer.pad(
-            {"input_ids": [[start, *path] for path in paths]},
-            padding_side="right",
-            return_tensors="pt",
-        ).to(model.device)
-        prompts = tokenizer.pad(
-            {"input_ids": [questions[n].ids for n in numbers]},
-            padding_side="right",
-            return_tensors="pt",
-        ).to(model.device)
-        with torch.inference_mode():
-            logits = _decode(model, prompts, parsing, len(paths))
-        rows, columns = torch.tensor(spots).T
-        chosen = logits[:, rows, columns][..., choices.candidates]
-        for n, each in zip(numbers, _measure(choices, chosen), strict=True):
-            found[n] = each
-    return found
-
-
-def _decode(model, prompts, answers, paths: int) -> torch.Tensor:
-    """Logits [prompts, paths, tokens, vocabulary] after every token of every path."""
     whole = model.get_base_model() if hasattr(model, "get_base_model") else model
-    states = whole.get_encoder()(**prompts).last_hidden_state
-    count = len(states)
-    logits = model(
-        encoder_outputs=BaseModelOutput(states.repeat_interleave(paths, 0)),
-        attention_mask=prompts["attention_mask"].repeat_interleave(paths, 0),
-        decoder_input_ids=parsing["input_ids"].repeat(count, 1),
-        use_cache=False,
-    ).logits
-    return logits.view(count, paths, *logits.shape[1:])
+    start = model.config.decoder_start_token_id
+
+    def compute(choices: Choices, numbers: list[int]) -> torch.Tensor:
+        paths, spots = choices.list_paths()
+        answers = [[start, *path] for path in paths]
+        answers = _pad(tokenizer, answers, "right", model.device)["input_ids"]
+        prompts = [questions[n].ids for n in numbers]
+        prompts = _pad(tokenizer, prompts, "right", model.device)
+        states = whole.get_encoder()(**prompts).last_hidden_state
+        logits = model(
+            encoder_outputs=BaseModelOutput(states.repeat_interleave(len(paths), 0)),
+            attention_mask=prompts["attention_mask"].repeat_interleave(len(paths), 0),
+            decoder_input_ids=answers.repeat(len(numbers), 1),
+            use_cache=False,
+        ).logits
+        logits = logits.view(len(numbers), len(paths), *logits.shape[1:])
+        rows, columns = torch.tensor(spots).T
+        return logits[:, rows, columns][..., choices.candidates]
+
+    return _fill(questions, compute)
+
+
+def _pad(tokenizer, sequences: list, side: str, device):
+    whole = {"input_ids": sequences}
+    return tokenizer.pad(whole, padding_side=side, return_tensors="pt").to(device)
+
+
+def _fill(questions, compute: Callable) -> list[np.ndarray]:
+    """Probabilities per question; `compute` gives logits [prompts, forks, candidates]
+    of the questions that have the same choices.
+    """
+    groups: dict[int, tuple[Choices, list[int]]] = {}
+    for number, question in enumerate(questions):
+        group = groups.setdefault(id(question.choices), (question.choices, []))
+        group[1].append(number)
+    found: list = [None] * len(questions)
+    for choices, numbers in groups.values():
+        with torch.inference_mode():
+            measured = choices.measure(compute(choices, numbers))
+        p = measured.exp().double().cpu().numpy()
+        for number, each in zip(numbers, p, strict=True):
+            found[number] = each
+    return found
 
 
 def describe(question: Question, probabilities: np.ndarray) -> dict:

@@ -174,7 +174,7 @@ def _constrain(rows, model, tokenizer, folder: Path, chosen: Settings) -> dict:
 
     def answer(number: int, indices: list[int]) -> list[dict]:
         asked = [questions[index] for index in indices]
-        return constrained.judge(model, tokenizer, asked, shared)
+        return constrained.predict(model, tokenizer, asked, shared)
 
     _work_through(rows, batches, answer, folder, chosen)
     found = {"shared": shared}

@@ -1,20 +1,24 @@
-"""Token sequences that begin alike, in one row where a shared beginning stands once.
+"""Token sequences that begin alike, as one row in which shared beginnings stand once.
 
-Prompts of a task share their instruction, prompts about one text share the text. Here
-they become a forest: each shared part is one segment, computed once, and every token
-sees its ancestors and nothing else. The row has no padding, so that the matrix products
-work on necessary tokens only; positions are those of the sequences. The same row serves
-scoring and, with gradients, training.
+    sequences             tree                       row
+    A B C D  + x, y       A B ─┬─ C D ─┬─ x          A B C D x y E F z
+    A B E F  + z               │       └─ y          mask: a token sees its ancestors
+                               └─ E F ─── z          in the tree and itself
+
+Prompts of a task share their instruction, prompts about one text share the text. Each
+shared part is a node, computed once. The row has no padding, so that the matrix
+products work on necessary tokens only; positions are those of the sequences. The same
+row serves scoring and, with gradients, training.
 """
 
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
-from torch.nn.utils.rnn import pad_sequence
 
-LEAST = 8  # tokens: a shorter shared beginning is not worth a segment
+LEAST = 8  # tokens: a shorter shared beginning is not worth a node
 LANES = 32  # bfloat16 numbers in a vector register of 512 bits
 
 
@@ -31,9 +35,36 @@ class Item:
     parents: Sequence[int] = ()
 
 
+@dataclass(eq=False)
+class Node:
+    """Tokens that one or more sequences have in common, after those of `parent`."""
+
+    depth: int  # position of its first token in the sequences
+    ids: Sequence[int]
+    parent: "Node | None"
+    places: list[int] | None = None  # of its tokens in the row
+
+    @property
+    def path(self) -> list["Node"]:
+        """The nodes from the root down to this one."""
+        return [*(self.parent.path if self.parent else ()), self]
+
+
+@dataclass
+class Segment:
+    """Tokens that attend together: their places in the row, and the places before.
+
+    The last tokens are branches, one for each of `parents` (see `Item`).
+    """
+
+    places: list[int]
+    before: list[int]
+    parents: Sequence[int] = ()
+
+
 @dataclass
 class Block:
-    """Segments of like length, padded: who asks, who is seen, and by whom."""
+    """Segments of like length, padded: who attends, to whom, and what is padding."""
 
     queries: torch.Tensor  # [segments, longest], places in the row
     keys: torch.Tensor  # [segments, longest path], places in the row
@@ -54,7 +85,7 @@ class Block:
 
 @dataclass
 class Row:
-    """One row of a forest. `ends` and `branches` are places of the items' tokens."""
+    """The tree as one row. `ends` and `branches` are places of the items' tokens."""
 
     ids: torch.Tensor  # [1, tokens]
     positions: torch.Tensor  # [1, tokens]
@@ -72,19 +103,16 @@ class Row:
                 block.keys = block.keys.to(device)
         return self
 
-    def find_places(self, heads: int, groups: int) -> list:
-        """Per block the rows of queries and keys in tables [tokens * heads, size].
+    def find_places(self, heads: int, groups: int) -> list[tuple]:
+        """Per block (queries, keys): rows of tables [tokens * heads, size].
 
         In the order [segment, key head, query head of that key head, token], so that
         one copy brings them into the shape that is multiplied; made once.
         """
         if (heads, groups) not in self.made:
             self.made[heads, groups] = [
-                _Places(
-                    _spread(block.queries, heads, groups),
-                    _spread(block.keys, groups, groups),
-                )
-                for block in self.blocks
+                (_spread(b.queries, heads, groups), _spread(b.keys, groups, groups))
+                for b in self.blocks
             ]
         return self.made[heads, groups]
 
@@ -93,28 +121,21 @@ class Row:
         key = ("order", heads, groups)
         if key not in self.made:
             places = self.find_places(heads, groups)
-            whole = torch.cat([each.queries for each in places])
-            real = torch.cat([_mark_real(b, heads, groups) for b in self.blocks])
+            whole = torch.cat([queries for queries, _ in places])
+            real = torch.cat([_mark_real(block, heads) for block in self.blocks])
             order = whole.new_empty(self.ids.shape[1] * heads)
             order[whole[real]] = real.nonzero()[:, 0]
             self.made[key] = order
         return self.made[key]
 
 
-@dataclass(frozen=True)
-class _Places:
-    queries: torch.Tensor
-    keys: torch.Tensor
-
-
 def _spread(places: torch.Tensor, heads: int, groups: int) -> torch.Tensor:
     """Rows of a table [tokens * heads] for places [segments, length]."""
-    repeats = heads // groups
-    head = torch.arange(heads, device=places.device).view(1, groups, repeats, 1)
+    head = torch.arange(heads, device=places.device).view(1, groups, heads // groups, 1)
     return (places[:, None, None] * heads + head).flatten()
 
 
-def _mark_real(block: "Block", heads: int, groups: int) -> torch.Tensor:
+def _mark_real(block: Block, heads: int) -> torch.Tensor:
     """Which queries of a block are tokens and not padding, as `_spread` orders them."""
     count, width = block.queries.shape
     real = block.real.to(block.queries.device)[:, None]
@@ -126,62 +147,85 @@ def plan(items: Sequence[Item], budget: int) -> list[list[int]]:
 
     Items are taken in the order of their tokens, so that those that begin alike meet.
     """
-    order = sorted(range(len(items)), key=lambda number: list(items[number].ids))
-    paths = _find_paths([items[number].ids for number in order])
     rows: list[list[int]] = []
-    held: set = set()
-    used = 0
-    for number, path in zip(order, paths, strict=True):
-        cost = _cost(path, held) + len(items[number].branches)
+    used, present = 0, set()
+    for number, leaf in _grow(items):
+        path, own = leaf.path, len(items[number].branches)
+        cost = own + sum(len(node.ids) for node in path if node not in present)
         if not rows or used + cost > budget:
             rows.append([])
-            held, used = set(), 0
-            cost = _cost(path, held) + len(items[number].branches)
+            used, present = 0, set()
+            cost = own + sum(len(node.ids) for node in path)
         rows[-1].append(number)
-        held.update(path)
+        present.update(path)
         used += cost
     return rows
 
 
 def count(items: Sequence[Item]) -> int:
     """Tokens of the row that `lay` makes of these items."""
-    paths = _find_paths(sorted(list(item.ids) for item in items))
-    return _cost({span for path in paths for span in path}, set()) + sum(
-        len(item.branches) for item in items
-    )
+    nodes = {node for _, leaf in _grow(items) for node in leaf.path}
+    return sum(len(n.ids) for n in nodes) + sum(len(item.branches) for item in items)
 
 
-def _cost(path, held: set) -> int:
-    return sum(end - begin for begin, end, first in set(path) - held)
+def lay(items: Sequence[Item]) -> Row:
+    """The items as one row; its `ends` and `branches` are in the items' order.
 
-
-def _find_paths(sequences: list) -> list[list[tuple[int, int, int]]]:
-    """Per sequence its segments from the root on: (begin, end, first sequence with it).
-
-    Sequences are sorted. Neighbours that agree in LEAST more tokens than their parent
-    share a segment, as long as all of the group agree. A sequence's last token is its
-    own, also where two sequences are equal.
+    Shared beginnings are found on the tokens themselves: nothing is cut inside one.
     """
-    agree = [
-        _count_equal(first, second) for first, second in itertools.pairwise(sequences)
-    ]
-    paths: list[list] = [[] for _ in sequences]
-    open_groups = [(0, len(sequences), 0)]
-    while open_groups:
-        start, stop, depth = open_groups.pop()
+    ids: list[int] = []
+    positions: list[int] = []
+    segments: list[Segment] = []
+    ends: list = [None] * len(items)
+    branches: list = [None] * len(items)
+    for number, leaf in _grow(items):
+        item, before = items[number], []
+        for node in leaf.path:
+            if node.places is None:
+                node.places = list(range(len(ids), len(ids) + len(node.ids)))
+                ids += node.ids
+                positions += range(node.depth, node.depth + len(node.ids))
+                if node is not leaf:
+                    segments.append(Segment(node.places, list(before)))
+            if node is not leaf:
+                before += node.places
+        ends[number] = leaf.places[-1]
+        branches[number] = list(range(len(ids), len(ids) + len(item.branches)))
+        ids += item.branches
+        positions += [len(item.ids) + d for d in _measure_depths(item.parents)]
+        own = leaf.places + branches[number]
+        segments.append(Segment(own, before, item.parents))
+    blocks = [_make_block(group) for group in _group_by_length(segments)]
+    return Row(torch.tensor([ids]), torch.tensor([positions]), ends, branches, blocks)
+
+
+def _grow(items: Sequence[Item]) -> list[tuple[int, Node]]:
+    """(item's number, its leaf) in the order of the items' tokens.
+
+    Neighbours that agree in LEAST more tokens than their parent share a node, as long
+    as all of the group agree. A sequence's last token is its own, also where two
+    sequences are equal.
+    """
+    order = sorted(range(len(items)), key=lambda number: list(items[number].ids))
+    sequences = [items[number].ids for number in order]
+    agree = [_count_equal(one, other) for one, other in itertools.pairwise(sequences)]
+    leaves: list = [None] * len(order)
+    groups: list[tuple[int, int, Node | None]] = [(0, len(order), None)]
+    while groups:
+        start, stop, parent = groups.pop()
+        depth = parent.depth + len(parent.ids) if parent else 0
         while start < stop:
             end = start + 1
             while end < stop and agree[end - 1] >= depth + LEAST:
                 end += 1
             if end - start == 1:
-                paths[start].append((depth, len(sequences[start]), start))
+                leaves[start] = Node(depth, sequences[start][depth:], parent)
             else:
                 shared = min(agree[start : end - 1])
-                for place in range(start, end):
-                    paths[place].append((depth, shared, start))
-                open_groups.append((start, end, shared))
+                node = Node(depth, sequences[start][depth:shared], parent)
+                groups.append((start, end, node))
             start = end
-    return paths
+    return list(zip(order, leaves, strict=True))
 
 
 def _count_equal(first: Sequence[int], second: Sequence[int]) -> int:
@@ -193,42 +237,6 @@ def _count_equal(first: Sequence[int], second: Sequence[int]) -> int:
     return most
 
 
-def lay(items: Sequence[Item]) -> Row:
-    """The items as one row; its `ends` and `branches` are in the items' order.
-
-    Shared beginnings are found on the tokens themselves: nothing is cut inside one.
-    """
-    order = sorted(range(len(items)), key=lambda number: list(items[number].ids))
-    paths = _find_paths([items[number].ids for number in order])
-    ids: list[int] = []
-    positions: list[int] = []
-    segments: list[tuple[list, list, list]] = []  # own places, places before, parents
-    places: dict[tuple, list[int]] = {}
-    ends: list = [None] * len(items)
-    branches: list = [None] * len(items)
-    for number, path in zip(order, paths, strict=True):
-        item, before = items[number], []
-        for begin, end, first in path:
-            if (begin, end, first) not in places:
-                own = list(range(len(ids), len(ids) + end - begin))
-                places[begin, end, first] = own
-                ids += item.ids[begin:end]
-                positions += range(begin, end)
-                if end < len(item.ids):
-                    segments.append((own, list(before), []))
-            before += places[begin, end, first]
-        own = places[path[-1]]
-        ends[number] = own[-1]
-        branches[number] = list(range(len(ids), len(ids) + len(item.branches)))
-        ids += item.branches
-        depths = _measure_depths(item.parents)
-        positions += [len(item.ids) + depth for depth in depths]
-        whole = own + branches[number]
-        segments.append((whole, before[: -len(own)], list(item.parents)))
-    blocks = _make_blocks(segments)
-    return Row(torch.tensor([ids]), torch.tensor([positions]), ends, branches, blocks)
-
-
 def _measure_depths(parents: Sequence[int]) -> list[int]:
     depths: list[int] = []
     for parent in parents:
@@ -236,37 +244,37 @@ def _measure_depths(parents: Sequence[int]) -> list[int]:
     return depths
 
 
-def _make_blocks(segments: list) -> list[Block]:
-    """Segments in blocks of like length."""
-    by_length = sorted(segments, key=lambda s: (-len(s[0]), -len(s[1])))
-    groups: list[list] = []
-    for segment in by_length:
-        if groups and len(segment[0]) >= 0.75 * len(groups[-1][0][0]):
-            groups[-1].append(segment)
+def _group_by_length(segments: list[Segment]) -> list[list[Segment]]:
+    """Segments in groups whose shortest has 3/4 of the longest's tokens at least."""
+    groups: list[list[Segment]] = []
+    for each in sorted(segments, key=lambda s: (-len(s.places), -len(s.before))):
+        if groups and len(each.places) >= 0.75 * len(groups[-1][0].places):
+            groups[-1].append(each)
         else:
-            groups.append([segment])
-    return [_make_block(group) for group in groups]
+            groups.append([each])
+    return groups
 
 
-def _make_block(group: list) -> Block:
-    def pad(lists):
-        return pad_sequence([torch.tensor(each) for each in lists], batch_first=True)
-
-    queries = pad([own for own, _, _ in group])
-    keys = pad([before + own for own, before, _ in group])
+def _make_block(group: list[Segment]) -> Block:
+    width = max(len(each.places) for each in group)
+    past = max(len(each.before) + len(each.places) for each in group)
     # Softmax in bfloat16 takes twice as long on a CPU where a row has a rest.
-    keys = torch.nn.functional.pad(keys, (0, -keys.shape[1] % LANES))
-    seen = torch.zeros(*queries.shape, keys.shape[1], dtype=torch.bool)
-    for number, (own, before, parents) in enumerate(group):
-        past, length = len(before), len(own)
-        inside = torch.ones(length, length, dtype=torch.bool).tril()
-        chain = length - len(parents)
-        for branch, parent in enumerate(parents, start=chain):
+    past += -past % LANES
+    queries = np.zeros((len(group), width), dtype=np.int64)
+    keys = np.zeros((len(group), past), dtype=np.int64)
+    seen = np.zeros((len(group), width, past), dtype=bool)
+    for number, each in enumerate(group):
+        before, length = len(each.before), len(each.places)
+        queries[number, :length] = each.places
+        keys[number, : before + length] = each.before + each.places
+        seen[number, :length, :before] = True
+        inside = seen[number, :length, before : before + length]
+        inside[:] = np.tri(length, dtype=bool)
+        chain = length - len(each.parents)
+        for branch, parent in enumerate(each.parents, start=chain):
             inside[branch, chain:branch] = False
             if parent >= 0:
                 inside[branch] |= inside[chain + parent]
-        seen[number, :length, :past] = True
-        seen[number, :length, past : past + length] = inside
     real = seen.any(-1)
     seen[..., 0] |= ~real  # padding has to see something
-    return Block(queries, keys, seen, real)
+    return Block(*map(torch.from_numpy, (queries, keys, seen, real)))

@@ -29,23 +29,20 @@ def _attend(module, query, key, value, attention_mask, scaling=None, **kwargs):
     _refuse_other_attention(row, kwargs)
     heads, tokens, size = query.shape[1:]
     groups = key.shape[1]
-    query, key, value = (
-        each[0].transpose(0, 1).reshape(-1, each.shape[-1])
-        for each in (query, key, value)
-    )
+    tables = (each[0].transpose(0, 1).flatten(0, 1) for each in (query, key, value))
+    query, key, value = tables  # [tokens * heads or groups, size]
     results = []
-    for block, take in zip(row.blocks, row.find_places(heads, groups), strict=True):
-        count = len(block.queries)
-        known = key.index_select(0, take.keys).view(count * groups, -1, size)
-        scores = torch.baddbmm(
-            block.mask(groups, heads // groups, query.dtype, query.device),
-            query.index_select(0, take.queries).view(count * groups, -1, size),
-            known.transpose(1, 2),
-            alpha=scaling,
-        )
-        weights = dropped(scores.softmax(-1), dropout, module.training)
-        told = value.index_select(0, take.keys).view(*known.shape[:2], -1)
-        results.append(torch.bmm(weights, told).flatten(0, 1))
+    for block, (rows, columns) in zip(
+        row.blocks, row.find_places(heads, groups), strict=True
+    ):
+        count = len(block.queries) * groups
+        asking = query.index_select(0, rows).view(count, -1, size)  # [count, q, size]
+        known = key.index_select(0, columns).view(count, -1, size)  # [count, k, size]
+        mask = block.mask(groups, heads // groups, query.dtype, query.device)
+        scores = torch.baddbmm(mask, asking, known.transpose(1, 2), alpha=scaling)
+        weights = dropped(scores.softmax(-1), dropout, module.training)  # [count, q, k]
+        values = value.index_select(0, columns).view(*known.shape[:2], -1)
+        results.append(torch.bmm(weights, values).flatten(0, 1))  # [count * q, size]
     found = torch.cat(results).index_select(0, row.find_order(heads, groups))
     return found.view(1, tokens, heads, -1), None
 

@@ -72,14 +72,14 @@ class LlamaCpp:
             self._cpp.llama_model_free(self._model)
         self._context = self._model = None
 
-    def ask(self, questions: Sequence) -> list[np.ndarray]:
+    def score_answers(self, questions: Sequence) -> list[np.ndarray]:
         """Probabilities of the allowed answers [answers] per `constrained.Question`."""
         found: list = []
         for part in _split(questions, self.context):
-            found += self._ask(part)
+            found += self._score(part)
         return found
 
-    def _ask(self, questions) -> list[np.ndarray]:
+    def _score(self, questions) -> list[np.ndarray]:
         tree, ends = _Tree(), []
         for question in questions:
             paths, spots = question.choices.list_paths()

@@ -58,7 +58,7 @@ def _write_task(path: Path, task: Task) -> None:
             "aggregation": f"scoring.{name}",
             "higher_is_better": name != "unparsed",
         }
-        for name in (*task.metrics[: task.primary], "unparsed")
+        for name in (*task.primary_metrics, "unparsed")
     ]
     config = {
         "task": f"aeb_{task.name}",

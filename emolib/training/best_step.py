@@ -56,7 +56,7 @@ def score(model, tokenizer, rows) -> float:
     training = model.training
     model.eval()
     try:
-        records = constrained.judge_all(model, tokenizer, questions, shared)
+        records = constrained.predict_all(model, tokenizer, questions, shared)
     finally:
         model.train(training)
     whole = rows[:]
