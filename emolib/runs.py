@@ -18,8 +18,8 @@ from emolib.files import write_json
 
 _PACKAGES = (
     "emolib numpy pandas scipy scikit-learn datasets torch transformers trl peft"
+    " bitsandbytes accelerate"
 )
-_PACKAGES = (*_PACKAGES.split(), "bitsandbytes", "accelerate")
 
 
 def provenance() -> dict:
@@ -29,7 +29,9 @@ def provenance() -> dict:
         "commit": _read_commit(),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, {_name_gpu()}",
         "python": platform.python_version(),
-        "versions": {name: found for name in _PACKAGES if (found := _find(name))},
+        "versions": {
+            name: found for name in _PACKAGES.split() if (found := _find(name))
+        },
     }
 
 
@@ -64,17 +66,39 @@ def locked(folder: str | Path, empty: bool = False):
     try:
         with _explaining(folder):
             for path in folder.glob("*") if empty else folder.rglob(".*.[0-9]*.tmp"):
-                if path.name != ".lock":
-                    _remove(path)
+                if path.is_dir() and not path.is_symlink():
+                    shutil.rmtree(path)
+                elif path.name != ".lock":
+                    path.unlink(missing_ok=True)
         yield folder
     finally:
         lock.release()
 
 
 def match(folder: str | Path, kind: str, settings: dict) -> None:
-    """Writes a new run.json, or holds the one that is there against `settings`."""
-    with _explaining(folder):
-        _match(Path(folder) / "run.json", kind, settings)
+    """Writes a new run.json, or compares the one that is there with `settings`."""
+    path = Path(folder) / "run.json"
+    settings = json.loads(json.dumps(settings))  # as it will be read back
+    # A run that made nothing is begun anew.
+    if not path.exists() or not (
+        "finished" in (there := read(folder)) or _has_output(path.parent)
+    ):
+        with _explaining(folder):
+            write_json(path, {"kind": kind, "settings": settings, **provenance()})
+        return
+    if there.get("kind") != kind:
+        raise DataError(f"{path}: a {there.get('kind')} run, not a {kind} run")
+    before = there["settings"]
+    differs = [
+        f"{key} was {before.get(key)!r}, now {settings.get(key)!r}"
+        for key in sorted(before.keys() | settings.keys())
+        if before.get(key) != settings.get(key)
+    ]
+    if differs:
+        raise DataError(
+            f"{folder}: made with other settings ({'; '.join(differs)}):"
+            " take another run folder, or remove this one"
+        )
 
 
 def read(folder: str | Path) -> dict:
@@ -101,15 +125,28 @@ def finish(folder: str | Path, **results) -> None:
     )
 
 
-def read_settings(kind: type, given: dict, what: str):
-    """An instance of the settings dataclass `kind`; DataError names an unknown one."""
+def read_settings(kind: type, given: dict, what: str, least=None, choices=None):
+    """An instance of the settings dataclass `kind`.
+
+    `least`: names to the least number allowed; `choices`: names to allowed values. None
+    is always allowed. DataError names an unknown setting, or one that is not allowed.
+    """
     known = [field.name for field in fields(kind)]
-    unknown = sorted(set(given) - set(known))
-    if unknown:
+    if unknown := sorted(set(given) - set(known)):
         raise DataError(
             f"no {what} setting {', '.join(unknown)}: there are {', '.join(known)}"
         )
-    return kind(**given)
+    chosen = kind(**given)
+    for name, limit in (least or {}).items():
+        value = getattr(chosen, name)
+        if value is not None and value < limit:
+            raise DataError(f"{name} is {value}, expected {limit} or more")
+    for name, allowed in (choices or {}).items():
+        value = getattr(chosen, name)
+        if value is not None and value not in allowed:
+            known = ", ".join(map(str, allowed))
+            raise DataError(f"{name} {value!r}: expected one of {known}")
+    return chosen
 
 
 @contextmanager
@@ -118,37 +155,6 @@ def _explaining(folder: str | Path):
         yield
     except OSError as error:
         raise DataError(f"{folder}: cannot write this run folder: {error}") from error
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
-
-
-def _match(path: Path, kind: str, settings: dict) -> None:
-    settings = json.loads(json.dumps(settings))  # as it will be read back
-    if not path.exists():
-        write_json(path, {"kind": kind, "settings": settings, **provenance()})
-        return
-    there = read(path.parent)
-    if "finished" not in there and not _has_output(path.parent):  # it made nothing
-        write_json(path, {"kind": kind, "settings": settings, **provenance()})
-        return
-    if there.get("kind") != kind:
-        raise DataError(f"{path}: a {there.get('kind')} run, not a {kind} run")
-    keys = sorted(there["settings"].keys() | settings.keys())
-    differs = [
-        f"{key} was {there['settings'].get(key)!r}, now {settings.get(key)!r}"
-        for key in keys
-        if there["settings"].get(key) != settings.get(key)
-    ]
-    if differs:
-        raise DataError(
-            f"{path.parent}: made with other settings ({'; '.join(differs)}):"
-            " take another run folder, or remove this one"
-        )
 
 
 def _has_output(folder: Path) -> bool:

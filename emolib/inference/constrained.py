@@ -142,7 +142,7 @@ def _compute_padded(model, tokenizer, questions) -> list[np.ndarray]:
             for n in numbers
             for place in choices.places
         ]
-        inputs = _pad(tokenizer, sequences, "left", model.device)
+        inputs = pad(tokenizer, sequences, "left", model.device)
         logits = model(**inputs, logits_to_keep=1, use_cache=False).logits[:, -1]
         chosen = logits[:, choices.candidates]
         return chosen.view(len(numbers), len(choices.places), -1)
@@ -158,9 +158,9 @@ def _compute_decoder(model, tokenizer, questions) -> list[np.ndarray]:
     def compute(choices: Choices, numbers: list[int]) -> torch.Tensor:
         paths, spots = choices.list_paths()
         answers = [[start, *path] for path in paths]
-        answers = _pad(tokenizer, answers, "right", model.device)["input_ids"]
+        answers = pad(tokenizer, answers, "right", model.device)["input_ids"]
         prompts = [questions[n].ids for n in numbers]
-        prompts = _pad(tokenizer, prompts, "right", model.device)
+        prompts = pad(tokenizer, prompts, "right", model.device)
         states = whole.get_encoder()(**prompts).last_hidden_state
         logits = model(
             encoder_outputs=BaseModelOutput(states.repeat_interleave(len(paths), 0)),
@@ -175,7 +175,8 @@ def _compute_decoder(model, tokenizer, questions) -> list[np.ndarray]:
     return _fill(questions, compute)
 
 
-def _pad(tokenizer, sequences: list, side: str, device):
+def pad(tokenizer, sequences: list, side: str, device):
+    """Sequences as one batch of input_ids and attention_mask [sequences, longest]."""
     whole = {"input_ids": sequences}
     return tokenizer.pad(whole, padding_side=side, return_tensors="pt").to(device)
 

@@ -6,7 +6,6 @@ may end in a response that nobody can read.
 """
 
 import json
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -83,7 +82,9 @@ def predict(
     Raises DataError for an unknown setting, for prompts in another form than the
     adapter was trained on, and for a folder made with other rows, model or settings.
     """
-    chosen = _read_settings(settings)
+    least = {"batch_size": 1, "tokens_per_batch": 1}
+    choices = {"method": METHODS, "decoding": DECODINGS}
+    chosen = runs.read_settings(Settings, settings, "prediction", least, choices)
     known = getattr(model, "settings", None)
     loaded = dict(known or {"model": model.config.name_or_path})
     _check_form(rows, loaded.get("prompt_form"))
@@ -111,45 +112,41 @@ def read(run: str | Path) -> pd.DataFrame:
     path = Path(run) / "responses.jsonl"
     if not path.is_file():
         raise DataError(f"{run}: no responses.jsonl: not a finished prediction run")
-    records = list(_read_lines(path))
-    for record in records:
-        if isinstance(record.get("prediction"), list):
-            record["prediction"] = tuple(record["prediction"])
+    records = read_lines(path)
     columns = list(records[0]) if records else ["id", "task", "emotion", "response"]
     found = pd.DataFrame(records, columns=columns).astype({"emotion": object})
     if "prediction" in found:  # scores, classes and tuples in one column
-        found["prediction"] = pd.Series(
-            [r["prediction"] for r in records], dtype=object
-        )
+        values = [r["prediction"] for r in records]
+        values = [tuple(v) if isinstance(v, list) else v for v in values]
+        found["prediction"] = pd.Series(values, dtype=object)
     return found
 
 
-def _read_lines(path: Path) -> Iterator[dict]:
-    """What stands in whole lines; what follows the last line break is torn."""
+def read_lines(path: Path) -> list[dict]:
+    """The records of whole lines; what follows the last line break is torn."""
+    records = []
     for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], start=1):
         try:
-            record = dict(json.loads(line))
+            records.append(dict(json.loads(line)))
         except (ValueError, TypeError) as error:
             raise DataError(
                 f"{path}:{number}: damaged ({error}): remove the line and call again"
             ) from None
-        yield record
+    return records
 
 
-def _read_settings(settings: dict) -> Settings:
-    chosen = runs.read_settings(Settings, settings, "prediction")
-    if chosen.method not in METHODS:
-        raise DataError(
-            f"method {chosen.method!r}: expected one of {', '.join(METHODS)}"
-        )
-    if chosen.decoding not in DECODINGS:
-        raise DataError(
-            f"decoding {chosen.decoding!r}: expected one of {', '.join(DECODINGS)}"
-        )
-    for name in ("batch_size", "tokens_per_batch"):
-        if getattr(chosen, name) < 1:
-            raise DataError(f"{name} is {getattr(chosen, name)}, expected 1 or more")
-    return chosen
+def write_responses(rows: Dataset, partial: Path, target: Path) -> None:
+    """The partial file (row and answer) as the final one, in row order; removes it."""
+    found = sorted(read_lines(partial), key=lambda record: record["row"])
+    whole = rows[:]
+    columns = zip(whole["id"], whole["task"], whole["emotion"], found, strict=True)
+    lines = []
+    for name, task, emotion, record in columns:
+        row = {"id": name, "task": task, "emotion": emotion}
+        row |= {key: record[key] for key in record if key not in ("batch", "row")}
+        lines.append(json.dumps(row, ensure_ascii=False) + "\n")
+    files.write_text(target, "".join(lines))
+    partial.unlink()
 
 
 def _check_form(rows: Dataset, trained_on: str | None) -> None:
@@ -164,7 +161,7 @@ def _check_form(rows: Dataset, trained_on: str | None) -> None:
 
 
 def _constrain(rows, model, tokenizer, folder: Path, chosen: Settings) -> dict:
-    """Judges all prompts among their allowed answers; what the run's record says."""
+    """Predicts all prompts among their allowed answers; what the record says of it."""
     shared = tree_attention.fits(model, tokenizer)
     if not shared:
         print("This model cannot share beginnings: every prompt is computed alone.")
@@ -172,9 +169,9 @@ def _constrain(rows, model, tokenizer, folder: Path, chosen: Settings) -> dict:
     questions = constrained.read_questions(rows, tokenizer, style)
     batches = constrained.plan(questions, chosen.tokens_per_batch)
 
-    def answer(number: int, indices: list[int]) -> list[dict]:
-        asked = [questions[index] for index in indices]
-        return constrained.predict(model, tokenizer, asked, shared)
+    def answer(number: int) -> list[dict]:
+        part = [questions[index] for index in batches[number]]
+        return constrained.predict(model, tokenizer, part, shared)
 
     _work_through(rows, batches, answer, folder, chosen)
     found = {"shared": shared}
@@ -192,78 +189,73 @@ def _write(rows, model, tokenizer, folder: Path, chosen: Settings) -> dict:
             " backend='transformers'"
         )
     prompts = tokenizer(list(rows["prompt"])).input_ids
-    batches = _make_batches(rows["task"], prompts, chosen)
+    budgets, batches = _make_batches(rows["task"], prompts, chosen)
 
-    def answer(number: int, indices: list[int]) -> list[dict]:
+    def answer(number: int) -> list[dict]:
         torch.manual_seed(chosen.seed + number)  # sampling resumes alike
-        batch = [prompts[index] for index in indices]
-        tokens = batches[number][0]
         texts = constrained.in_halves(
-            lambda part: _generate(model, tokenizer, part, tokens, chosen.decoding),
-            batch,
+            lambda part: _generate(
+                model, tokenizer, part, budgets[number], chosen.decoding
+            ),
+            [prompts[index] for index in batches[number]],
         )
         return [{"response": text} for text in texts]
 
-    members = [indices for _, indices in batches]
-    _work_through(rows, members, answer, folder, chosen)
+    _work_through(rows, batches, answer, folder, chosen)
     return {}
 
 
 def _work_through(rows, batches, answer, folder: Path, chosen: Settings) -> None:
     """Answers every batch that is not yet in the run folder, then writes the result."""
-    partial = folder / "responses.partial.jsonl"
-    done = _take_up(partial, batches)
-    if not partial.exists() and (folder / "responses.jsonl").exists():
+    partial, target = folder / "responses.partial.jsonl", folder / "responses.jsonl"
+    done = _read_done(partial, batches)
+    if not partial.exists() and target.exists():
         return  # killed between the last two lines of this and the record
     if done:
         print(f"Going on after {len(done)} of {len(batches)} batches.")
     progress = tqdm(total=len(rows), unit="prompt", disable=not chosen.progress)
     progress.update(sum(len(batches[number]) for number in done))
     with partial.open("a", encoding="utf-8") as file, progress:
-        for number, indices in enumerate(batches):
-            if number in done:
-                continue
-            records = answer(number, indices)
-            for index, record in zip(indices, records, strict=True):
+        for number in sorted(set(range(len(batches))) - done):
+            for index, record in zip(batches[number], answer(number), strict=True):
                 line = {"batch": number, "row": index, **record}
                 file.write(json.dumps(line, ensure_ascii=False) + "\n")
             file.flush()
-            progress.update(len(indices))
-    write_responses(rows, partial, folder / "responses.jsonl")
+            progress.update(len(batches[number]))
+    write_responses(rows, partial, target)
 
 
-def _make_batches(tasks: list[str], prompts: list, chosen: Settings) -> list:
+def _make_batches(tasks: list[str], prompts: list, chosen: Settings) -> tuple:
     """(new tokens, row indices) per batch: equal budgets together, longest first."""
-    own = [get(task).max_new_tokens for task in tasks]
     fixed = chosen.max_new_tokens or DECODINGS[chosen.decoding].get("max_new_tokens")
-    budgets = [fixed or budget for budget in own]
+    budgets = [fixed or get(task).max_new_tokens for task in tasks]
     order = sorted(range(len(prompts)), key=lambda i: (budgets[i], -len(prompts[i]), i))
-    batches: list = []
+    batches: list[list[int]] = []
     for index in order:
         last = batches[-1] if batches else None
-        if last and last[0] == budgets[index] and len(last[1]) < chosen.batch_size:
-            last[1].append(index)
+        room = last and len(last) < chosen.batch_size
+        if room and budgets[last[0]] == budgets[index]:
+            last.append(index)
         else:
-            batches.append((budgets[index], [index]))
-    return batches
+            batches.append([index])
+    return [budgets[batch[0]] for batch in batches], batches
 
 
-def _take_up(partial: Path, batches: list) -> set[int]:
+def _read_done(partial: Path, batches: list) -> set[int]:
     """Numbers of the batches that are whole in the file, which keeps only those."""
     if not partial.exists():
         return set()
-    lines = partial.read_bytes().split(b"\n")
     found: dict[int, list] = {}
-    for line, record in zip(lines, _read_lines(partial), strict=False):
-        found.setdefault(record.get("batch"), []).append((record.get("row"), line))
+    for record in read_lines(partial):
+        found.setdefault(record.get("batch"), []).append(record)
     whole = {
         number
         for number, batch in enumerate(batches)
-        if [row for row, _ in found.get(number, [])] == list(batch)
+        if [record.get("row") for record in found.get(number, [])] == list(batch)
     }
-    with files.replacing(partial) as temporary:
-        kept = [line + b"\n" for n in sorted(whole) for _, line in found[n]]
-        temporary.write_bytes(b"".join(kept))
+    kept = [record for number in sorted(whole) for record in found[number]]
+    lines = [json.dumps(record, ensure_ascii=False) + "\n" for record in kept]
+    files.write_text(partial, "".join(lines))
     return whole
 
 
@@ -273,9 +265,7 @@ def _generate(model, tokenizer, batch: list, tokens: int, decoding: str) -> list
         return tokenizer.batch_decode(model.write(batch, tokens, ends))
     decoder_only = not model.config.is_encoder_decoder
     side = "left" if decoder_only else "right"  # BART counts positions from the left
-    inputs = tokenizer.pad(
-        {"input_ids": batch}, padding_side=side, return_tensors="pt"
-    ).to(model.device)
+    inputs = constrained.pad(tokenizer, batch, side, model.device)
     config = GenerationConfig(
         **DECODINGS[decoding] | {"max_new_tokens": tokens},
         pad_token_id=tokenizer.pad_token_id,
@@ -285,20 +275,3 @@ def _generate(model, tokenizer, batch: list, tokens: int, decoding: str) -> list
         output = model.generate(**inputs, generation_config=config)
     answers = output[:, inputs["input_ids"].shape[1] :] if decoder_only else output
     return tokenizer.batch_decode(answers, skip_special_tokens=True)
-
-
-def write_responses(rows: Dataset, partial: Path, target: Path) -> None:
-    """The partial file (row and answer) as the final one, in row order; removes it."""
-    found = [json.loads(line) for line in partial.open(encoding="utf-8")]
-    found.sort(key=lambda record: record["row"])
-    whole = rows[:]
-    columns = zip(whole["id"], whole["task"], whole["emotion"], found, strict=True)
-    with (
-        files.replacing(target) as temporary,
-        temporary.open("w", encoding="utf-8", newline="\n") as file,
-    ):
-        for name, task, emotion, record in columns:
-            row = {"id": name, "task": task, "emotion": emotion}
-            row |= {key: record[key] for key in record if key not in ("batch", "row")}
-            file.write(json.dumps(row, ensure_ascii=False) + "\n")
-    partial.unlink()
