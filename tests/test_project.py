@@ -5,6 +5,7 @@ import subprocess
 import tomllib
 from pathlib import Path
 
+import markdown
 import pandas as pd
 import pytest
 import yaml
@@ -82,20 +83,30 @@ def test_git_ignores_no_run_file():
     assert len(files) >= 4 and asked.returncode != 0
 
 
-def test_readme_tree_names_every_module_and_notebook():
-    readme = (ROOT / "README.md").read_text()
-    files = [*NOTEBOOKS, *(ROOT / "emolib").glob("[a-z]*.py")]
-    assert [path.name for path in files if path.name not in readme] == []
+def test_readmes_name_every_module_and_notebook():
+    readmes = [ROOT / "README.md", *ROOT.glob("[en]*/README.md")]
+    text = "\n".join(path.read_text() for path in readmes)
+    files = [*NOTEBOOKS, *(ROOT / "emolib").rglob("[a-z]*.py")]
+    assert [str(path) for path in files if path.stem not in text] == []
 
 
 @pytest.mark.parametrize("run", ["semeval_cpu", "aeb_cpu"])
-def test_readme_result_is_the_committed_one(run):
-    from emolib.evaluation import metrics
-
+def test_pages_show_the_committed_scores(run):
     scores = pd.read_csv(ROOT / "figures" / "data" / f"{run}_scores.csv")
-    assert metrics.format_markdown(scores) in (ROOT / "README.md").read_text()
+    plain = scores[~scores["metric"].str.contains(".", regex=False)]
+    models = list(dict.fromkeys(scores["model"]))
+    lines = markdown.find_table(f"| sub-task | metric | {' | '.join(models)} |")
+    known = plain.set_index(["task", "metric", "model"])
+    shown = [(line["sub-task"], line["metric"]) for line in lines]
+    assert shown == list(known.index.droplevel("model").unique())
+    form = "{value:.2f} [{low:.2f}, {high:.2f}] ({unparsed} of {n} unparsed)"
+    cells = {key: form.format(**row) for key, row in known.iterrows()}
+    for pair, line in zip(shown, lines, strict=True):
+        for model in models:
+            assert line[model] == cells.get((*pair, model), "–")
 
 
+@pytest.mark.slow
 def test_no_text_of_the_real_corpora_stands_in_the_project(real_data):
     from emolib.data import corpora
 

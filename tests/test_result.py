@@ -3,32 +3,37 @@
 `make result-check` runs this file alone. It needs the corpora for gold, and no model.
 """
 
+import builtins
 import re
-from pathlib import Path
 
+import markdown
 import numpy as np
 import pandas as pd
 import pytest
 
-from emolib import models
+from emolib import models, notebooks
 from emolib.data import aaid, aeb
 from emolib.evaluation import (
     calibration,
+    conformal,
     decision_rules,
     item_errors,
     judgements,
     metrics,
     score_files,
+    significance,
     stacked_regression,
 )
 from emolib.models import weight_files
-from emolib.report import calibration_plots, released, standings, style
+from emolib.report import calibration_plots, style
 from emolib.tasks import AAID, TASKS, get
 
-ROOT = Path(__file__).parents[1]
+ROOT = markdown.ROOT
 NUMBERS = ROOT / "figures" / "data"
 ADAPTER = models.BUNDLED["emo-smollm2-135m"]
-NAME = "emo_smollm2"
+NAME, MODEL = "emo_smollm2", "Emo-SmolLM2-135M"
+RELEASED = {"EmoLLaMA-chat-7B": "Emollama-chat-7b", "EmoBLOOM": "Emobloom-7b"}
+PUBLISHED = {"SemEval-2018's best": "Leaderboard(1)"}  # as the paper calls them
 
 
 def read(kind: str) -> pd.DataFrame:
@@ -82,15 +87,17 @@ def rules_joined(joined, kept):
 @pytest.fixture(scope="module")
 def decided(judged, rules, joined, rules_joined):
     return {
-        standings.MODEL: decision_rules.decide(judged["test"], rules),
-        f"{standings.MODEL}, joined": decision_rules.decide(joined[2], rules_joined),
+        MODEL: decision_rules.decide(judged["test"], rules),
+        f"{MODEL}, joined": decision_rules.decide(joined[2], rules_joined),
     }
 
 
+@pytest.mark.slow
 def test_judgements_are_the_shipped_adapters(kept):
     assert kept[1]["adapter_weights"] == weight_files.hash_weights(ADAPTER / "adapter")
 
 
+@pytest.mark.slow
 def test_every_item_was_asked(kept):
     parts = kept[0]
     for split, tasks in {"dev": AAID, "test": TASKS}.items():
@@ -106,29 +113,40 @@ def test_every_item_was_asked(kept):
         assert (whole["id"].value_counts() == 11).all()  # questions of annotate's
 
 
+@pytest.fixture(scope="module")
+def shipped():
+    return calibration.read(ADAPTER / calibration.FILE)
+
+
+@pytest.mark.slow
 def test_shipped_rules_are_those_that_development_items_choose(
-    judged, rules, joined, rules_joined
+    judged, rules, joined, rules_joined, shipped
 ):
-    shipped = decision_rules.read(ADAPTER / decision_rules.FILE)
     heat = calibration.fit_temperatures(judged["dev"])
-    for own, known, dev in (
-        (rules, shipped, judged["dev"]),
-        (rules_joined, shipped.joined, joined[1]),
-    ):
+    for own, kept in ((rules, shipped), (rules_joined, shipped.joined)):
+        known = kept.rules
         assert (known.classes, known.labels) == (own.classes, own.labels)
-        assert known.thresholds == own.thresholds and known.temperatures == heat
+        assert known.thresholds == own.thresholds and kept.temperatures == heat
         assert known.cuts.keys() == own.cuts.keys()
         for key, cuts in own.cuts.items():
             assert known.cuts[key] == pytest.approx(cuts)
-        widths = calibration.list_widths(calibration.fit_widths(dev))
-        assert known.half_widths.keys() == widths.keys()
+
+
+@pytest.mark.slow
+def test_shipped_widths_and_weights_are_fitted_to_development_items(
+    judged, joined, shipped
+):
+    for dev, kept in ((judged["dev"], shipped), (joined[1], shipped.joined)):
+        widths = conformal.list_widths(conformal.fit_widths(dev))
+        assert kept.half_widths.keys() == widths.keys()
         for key, levels in widths.items():
-            assert known.half_widths[key] == pytest.approx(levels, abs=2e-4)
+            assert kept.half_widths[key] == pytest.approx(levels, abs=2e-4)
     assert shipped.joined.weights.keys() == joined[0].keys()
     for key, weights_of in joined[0].items():
         assert shipped.joined.weights[key] == pytest.approx(weights_of, rel=1e-6)
 
 
+@pytest.mark.slow
 def test_scores_are_those_of_the_judgements(decided, rows):
     known = read("answers_scores").set_index(["model", "task", "metric"])["value"]
     for who, answers in decided.items():
@@ -144,37 +162,63 @@ def test_scores_are_those_of_the_judgements(decided, rows):
     assert set(known.index.get_level_values("task")) == set(answers["task"])
 
 
+@pytest.mark.slow
 def test_intervals_are_those_of_the_judgements(decided, rows):
-    answers = decided[standings.MODEL].query("task == 'TDT'")
-    found = metrics.tabulate(
-        item_errors.compare(rows["test"], answers), standings.MODEL
-    )
-    known = read("answers_scores").query("task == 'TDT' and model == @standings.MODEL")
+    answers = decided[MODEL].query("task == 'TDT'")
+    found = metrics.tabulate(item_errors.compare(rows["test"], answers), MODEL)
+    known = read("answers_scores").query("task == 'TDT' and model == @MODEL")
     for name in ("value", "low", "high"):
         np.testing.assert_allclose(known[name], found[name], atol=1e-6)
 
 
-def test_paired_differences_are_those_of_the_judgements(decided, rows, real_data):
-    known = read("paired").set_index(["ours", "model", "task", "metric"])
-    names = {"as asked": standings.MODEL, "joined": f"{standings.MODEL}, joined"}
-    assert set(known.index.unique("ours")) == set(names)
-    for name, who in names.items():
-        ours = item_errors.compare(rows["test"], decided[who])
-        for model in released.THEIRS:
-            theirs = released.read(real_data / "release", model)
-            pairs = released.compare(ours, theirs, resamples=1)
-            assert len(pairs) == len(known.loc[name, model])
-            for row in pairs.itertuples():
-                each = known.loc[(name, model, row.task, row.metric)]
-                assert each["first"] == pytest.approx(row.first, abs=1e-6)
-                assert each["difference"] == pytest.approx(row.difference, abs=1e-6)
-    sides = [side[side["task"] == "V-reg"] for side in (ours, theirs)]
-    found = released.compare(*sides).iloc[0]
+@pytest.fixture(scope="module")
+def sides(decided, rows, real_data):
+    """Ours, by the names in the CSV, and the released models' answers to AEB-1."""
+    names = {"as asked": MODEL, "joined": f"{MODEL}, joined"}
+    ours = {n: item_errors.compare(rows["test"], decided[w]) for n, w in names.items()}
+    folder = real_data / "release"
+    released = aeb.read_release(folder / "AEB.jsonl")
+    theirs = {
+        name: item_errors.compare(
+            released, aeb.read_responses(folder / f"responses-{file}.jsonl", released)
+        )
+        for name, file in RELEASED.items()
+    }
+    return ours, theirs
+
+
+def compare(task, ours, theirs, **how):
+    first, second = (side[side["task"] == task] for side in (ours, theirs))
+    assert list(first["gold"]) == list(second["gold"])  # the items are the same
+    groups = list(first["emotion"]) if get(task).emotions else None
+    answers = [list(side["predicted"]) for side in (first, second)]
+    return significance.compare(task, list(first["gold"]), *answers, groups, **how)
+
+
+@pytest.mark.slow
+def test_paired_differences_are_those_of_the_judgements(sides):
+    known = read("paired").set_index(["ours", "model", "task"])
+    ours, theirs = sides
+    pairs = [(name, model, task) for name in ours for model in theirs for task in AAID]
+    assert list(known.index.unique()) == pairs
+    for name, model, task in pairs:
+        found = compare(task, ours[name], theirs[model], resamples=1)
+        each = known.loc[[(name, model, task)]]
+        assert each["metric"].tolist() == found["metric"].tolist()
+        for column in ("first", "second", "difference"):
+            np.testing.assert_allclose(each[column], found[column], atol=1e-6)
+
+
+@pytest.mark.slow
+def test_paired_intervals_are_those_of_the_judgements(sides):
+    known = read("paired").set_index(["ours", "model", "task"])
+    found = compare("V-reg", sides[0]["joined"], sides[1]["EmoBLOOM"]).iloc[0]
     for side in ("low", "high", "p"):
-        each = known.loc[(name, model, "V-reg", "pearson"), side]
+        each = known.loc[("joined", "EmoBLOOM", "V-reg"), side]
         assert each == pytest.approx(found[side], abs=1e-6)
 
 
+@pytest.mark.slow
 def test_readings_are_those_of_the_judgements(judged):
     found = decision_rules.compare(judged["dev"], judged["test"])
     known = read("readings")
@@ -196,12 +240,13 @@ def trust(judged):
 def held(judged, joined):
     sides = {"as asked": (judged["dev"], judged["test"]), "joined": joined[1:]}
     found = {
-        who: calibration.cover(test, calibration.fit_widths(dev))
+        who: conformal.cover(test, conformal.fit_widths(dev))
         for who, (dev, test) in sides.items()
     }
     return pd.concat(found, names=["answers"]).reset_index("answers")
 
 
+@pytest.mark.slow
 def test_trust_is_that_of_the_judgements(trust):
     known = read("trust").set_index(["state", "task"])["calibration_error"]
     for state, confidences in trust.items():
@@ -211,29 +256,95 @@ def test_trust_is_that_of_the_judgements(trust):
             )
 
 
+@pytest.mark.slow
 def test_coverage_is_that_of_the_judgements(judged, held):
-    sets = calibration.cover_classes(judged["dev"], judged["test"])
+    sets = conformal.cover_classes(judged["dev"], judged["test"])
     found, known = pd.concat([held, sets]), read("coverage")
     for name in ("level", "n", "coverage", "width"):
         np.testing.assert_allclose(known[name], found[name], atol=1e-6)
 
 
+def list_standings(number: int) -> pd.DataFrame:
+    """What the README's table can show: model by (task, metric) to value, low, high.
+
+    SemEval's Jaccard index stands in the paper's column "accuracy", which is another
+    figure for the paper's own models.
+    """
+    theirs = score_files.read_published(number)
+    official = (theirs["model"] == "Leaderboard(1)") & (theirs["metric"] == "accuracy")
+    theirs.loc[official, "metric"] = "jaccard"
+    theirs["model"] = theirs["model"].replace({"GPT4": "GPT-4"})
+    whole = pd.concat([read("answers_scores"), theirs])
+    shown = whole["model"].isin(theirs["model"]) | whole["task"].isin(theirs["task"])
+    return whole[shown].set_index(["model", "task", "metric"])[["value", "low", "high"]]
+
+
+def format_cell(row: pd.Series, best: bool) -> str:
+    text = f"**{row['value']:.3f}**" if best else f"{row['value']:.3f}"
+    reach = f"<br>[{row['low']:.3f}, {row['high']:.3f}]"
+    return text if pd.isna(row["low"]) else text + reach
+
+
 @pytest.mark.parametrize("number", [5, 6])
 def test_readme_shows_the_scores(number):
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    ours = score_files.read_csv(ROOT / standings.SCORES, ["model", "value"])
-    table = standings.format_markdown(ours, number)
-    assert standings.fill(text, f"table{number}", table) == text
+    known, lines = list_standings(number), markdown.read_marked(f"table{number}")
+    pairs = {head: markdown.read_head(head) for head in lines[0] if head != "model"}
+    wanted = {p for p in score_files.COLUMNS[number] if "." not in p[1]}
+    assert set(pairs.values()) == wanted - {("E-c", "accuracy")}
+    names = [line["model"].strip("*") for line in lines]
+    keys = [PUBLISHED.get(name, name) for name in names]
+    best = known.loc[keys].groupby(["task", "metric"])["value"].max()
+    for key, line in zip(keys, lines, strict=True):
+        for head, pair in pairs.items():
+            found = known.loc[(key, *pair)] if (key, *pair) in known.index else None
+            cell = (
+                "–"
+                if found is None
+                else format_cell(found, found["value"] == best[pair])
+            )
+            assert line[head] == cell, (key, head)
+
+
+@pytest.mark.parametrize("number", [5, 6])
+def test_readme_shows_every_row_of_ours_that_differs(number):
+    known = list_standings(number)["value"]
+    names = [x["model"].strip("*") for x in markdown.read_marked(f"table{number}")]
+    plain, joined = (known[name].sort_index() for name in (MODEL, f"{MODEL}, joined"))
+    differ = not plain.equals(joined)
+    assert [n for n in names if n.startswith(MODEL)] == (
+        [MODEL, f"{MODEL}, joined"] if differ else [MODEL]
+    )
 
 
 def test_readme_shows_the_paired_differences():
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    table = released.format_markdown(read("paired"))
-    assert standings.fill(text, "paired", table) == text
+    known = read("paired").set_index(["ours", "model", "task", "metric"])
+    lines = markdown.read_marked("paired")
+    heads = [head for head in lines[0] if head not in ("ours", "minus")]
+    assert len(lines) * len(heads) == len(known)
+    for line in lines:
+        for head in heads:
+            row = known.loc[(line["ours"], line["minus"], *markdown.read_head(head))]
+            text = f"{row['difference']:+.3f}"
+            text = f"**{text}**" if row["p"] < 0.05 else text
+            assert line[head] == f"{text}<br>[{row['low']:+.3f}, {row['high']:+.3f}]"
 
 
+def test_readme_shows_the_ablation():
+    known = read("ablation").set_index(["variant", "task"])
+    lines = markdown.read_marked("ablation")
+    assert [line["variant"] for line in lines] == list(known.index.unique("variant"))
+    for number, line in enumerate(lines):
+        for task in known.index.unique("task"):
+            row = known.loc[(line["variant"], task)]
+            text = f"{row['difference']:+.3f}" if number else f"{row['value']:.3f}"
+            text = f"**{text}**" if number and row["low"] * row["high"] > 0 else text
+            reach = f"<br>[{row['low']:+.3f}, {row['high']:+.3f}]" if number else ""
+            assert line[task] == text + reach
+
+
+@pytest.mark.slow
 def test_readme_says_what_the_audit_found(kept):
-    text = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    text = " ".join(markdown.read_pages().split())
     found = read("bias").query("weights == @kept[1]['adapter_weights']")
     assert len(found) == 10 and (found["items"] == "144 of 144 frames").all()
     assert found["difference"].abs().max() < 0.008
@@ -243,19 +354,28 @@ def test_readme_says_what_the_audit_found(kept):
     assert named == [(r.measure, f"{r.difference:+.3f}") for r in clear.itertuples()]
 
 
-def test_figures_show_the_scores(trust, held, tmp_path):
-    ours = score_files.read_csv(ROOT / standings.SCORES, ["model", "value"])
+@pytest.mark.slow
+def test_figures_show_the_trust(trust, held, tmp_path):
     style.set_style()
-    note = "Data: AEB as built, corpora: official."
+    joined = held[held["answers"] == "joined"]
     drawn = {
-        "standings": (standings.draw(ours, standings.MODEL), standings.NOTE),
-        "reliability": (calibration_plots.draw_reliability(trust), note),
-        "coverage": (
-            calibration_plots.draw_coverage(held[held["answers"] == "joined"]),
-            note,
-        ),
+        "reliability": calibration_plots.draw_reliability(trust),
+        "coverage": calibration_plots.draw_coverage(joined),
     }
-    for kind, (axes, below) in drawn.items():
-        style.save(axes, tmp_path / kind, below)
+    for kind, axes in drawn.items():
+        style.save(axes, tmp_path / kind, "Data: AEB as built, corpora: official.")
         known = (ROOT / "figures" / f"{NAME}_{kind}.svg").read_bytes()
         assert (tmp_path / f"{kind}.svg").read_bytes() == known, kind
+
+
+@pytest.mark.slow
+def test_notebook_5_draws_the_committed_figures_and_tables(tmp_path, monkeypatch):
+    monkeypatch.setattr(builtins, "display", lambda *shown: None, raising=False)
+    path = ROOT / "notebooks" / "05_draw_paper_figures.ipynb"
+    notebooks.run_cells(path, {"figures": str(tmp_path)})
+    names = [str(p.relative_to(tmp_path)) for p in sorted(tmp_path.glob("**/*.*"))]
+    kept = [name for name in names if not name.endswith(".png")]
+    assert f"{NAME}_standings.svg" in kept and len(kept) == 5 + 4 * 3
+    for name in kept:
+        known = (ROOT / "figures" / name).read_bytes()
+        assert (tmp_path / name).read_bytes() == known, name
