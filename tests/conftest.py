@@ -12,6 +12,7 @@ import datasets
 import pytest
 
 from emolib.data import aaid, aeb, corpora
+from emolib.data.release import read_release
 from emolib.tasks import AAID
 
 datasets.disable_progress_bars()
@@ -62,7 +63,7 @@ def whole_aeb(real_data):
 @pytest.fixture(scope="session")
 def whole_release(real_data):
     """The released benchmark, as a data frame."""
-    return aeb.read_release(real_data / "release" / "AEB.jsonl").to_pandas()
+    return read_release(real_data / "release" / "AEB.jsonl").to_pandas()
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,7 @@ import pytest
 from emolib import DataError
 from emolib.data import aeb, parsing, prompts
 from emolib.data.prompts import instructions
+from emolib.data.release import read_release, read_responses
 from emolib.evaluation import item_errors, metrics
 from emolib.tasks import AAID, TASKS
 
@@ -97,7 +98,7 @@ def test_draw_of_none_is_an_error(sample_aeb):
 
 def test_released_line_is_taken_apart(tmp_path):
     (tmp_path / "AEB.jsonl").write_text(json.dumps(LINE) + "\n")
-    assert aeb.read_release(tmp_path / "AEB.jsonl")[0] == LINE | {
+    assert read_release(tmp_path / "AEB.jsonl")[0] == LINE | {
         "id": "0",
         "emotion": None,
         "text": "a b. c.",
@@ -120,7 +121,7 @@ def test_bad_released_line_is_named(tmp_path, bad, reason):
     path = tmp_path / "AEB.jsonl"
     path.write_text(f"{json.dumps(LINE)}\n{bad}\n")
     with pytest.raises(DataError, match=rf"AEB.jsonl:2: .*({reason})"):
-        aeb.read_release(path)
+        read_release(path)
 
 
 @pytest.mark.parametrize("which", ["built", "released"])
@@ -170,7 +171,7 @@ def write_responses(path, *pairs):
 
 def test_responses_in_any_order_go_to_their_rows(three, tmp_path):
     path = write_responses(tmp_path / "r.jsonl", (2, "0.9"), (0, None), (1, 0.25))
-    found = aeb.read_responses(path, three)
+    found = read_responses(path, three)
     assert found["response"].tolist() == ["", "0.25", "0.9"]
     assert found["id"].tolist() == list(three["id"])
     table = item_errors.compare(three, found)
@@ -179,7 +180,7 @@ def test_responses_in_any_order_go_to_their_rows(three, tmp_path):
 
 def test_nan_huge_and_foreign_responses_are_unparsed(three, tmp_path):
     pairs = enumerate([float("nan"), "x" * 100_000, "０．９ отлично"])
-    found = aeb.read_responses(write_responses(tmp_path / "r.jsonl", *pairs), three)
+    found = read_responses(write_responses(tmp_path / "r.jsonl", *pairs), three)
     table = item_errors.compare(three, found)
     assert metrics.score("SST", table["gold"], table["predicted"])["unparsed"] == 3
 
@@ -198,20 +199,20 @@ def test_nan_huge_and_foreign_responses_are_unparsed(three, tmp_path):
 def test_response_file_that_does_not_fit_is_an_error(three, tmp_path, pairs, reason):
     path = write_responses(tmp_path / "r.jsonl", *pairs)
     with pytest.raises(DataError, match=reason):
-        aeb.read_responses(path, three)
+        read_responses(path, three)
 
 
 @pytest.mark.parametrize("line", ["", "{", "[0]", '{"row": 0}', "0"])
 def test_response_line_that_is_none_is_named(three, tmp_path, line):
     (tmp_path / "r.jsonl").write_text(f"{line}\n")
     with pytest.raises(DataError, match=r"r.jsonl:1: expected JSON with row and re"):
-        aeb.read_responses(tmp_path / "r.jsonl", three)
+        read_responses(tmp_path / "r.jsonl", three)
 
 
 def test_real_responses_are_scored_as_line_by_line(real_data, whole_release):
-    rows = aeb.read_release(real_data / "release" / "AEB.jsonl")
+    rows = read_release(real_data / "release" / "AEB.jsonl")
     path = real_data / "release" / "responses-Emollama-chat-7b.jsonl"
-    table = item_errors.compare(rows, aeb.read_responses(path, rows))
+    table = item_errors.compare(rows, read_responses(path, rows))
     items = table[table["task"] == "EI-reg"]
     found = metrics.score("EI-reg", items["gold"], items["predicted"], items["emotion"])
     assert found["pearson"] == pytest.approx(0.824, abs=0.005)  # Table 5
@@ -223,9 +224,9 @@ def test_real_responses_are_scored_as_line_by_line(real_data, whole_release):
 
 def test_missing_release_is_named(tmp_path):
     with pytest.raises(DataError, match=r"AEB.jsonl: no such file: the authors' AEB"):
-        aeb.read_release(tmp_path / "AEB.jsonl")
+        read_release(tmp_path / "AEB.jsonl")
 
 
 def test_responses_that_are_not_there_are_an_error(sample_aeb, tmp_path):
     with pytest.raises(DataError, match=r"nothing\.jsonl: no such file"):
-        aeb.read_responses(tmp_path / "nothing.jsonl", sample_aeb)
+        read_responses(tmp_path / "nothing.jsonl", sample_aeb)

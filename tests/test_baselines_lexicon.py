@@ -1,7 +1,7 @@
 import pytest
 
 from emolib import DataError, baselines
-from emolib.data import aeb
+from emolib.data.release import read_release
 from emolib.evaluation import metrics
 
 FOUND_BEFORE = {  # on release/AEB.jsonl, before this code was written
@@ -61,7 +61,7 @@ def test_unknown_lexicon_names_those_there_are(sample_aeb):
 
 @pytest.fixture(scope="module")
 def released(real_data):
-    rows = aeb.read_release(real_data / "release" / "AEB.jsonl")
+    rows = read_release(real_data / "release" / "AEB.jsonl")
     gold = rows.to_pandas().set_index("id")["gold"]
     found = {name: baselines.lexicon(name, rows) for name in FOUND_BEFORE}
     return {

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from emolib import DataError
 from emolib.annotation import read_files, write_files
-from emolib.data import aeb, corpora, parsing, prompts
+from emolib.data import corpora, parsing, prompts, release
 from emolib.tasks import TASKS
 
 BASE = {
@@ -231,7 +231,7 @@ def test_prompt_holds_its_text_and_is_a_prefix(task, form, byte_tokenizer):
         if form != prompts.PUBLISHED:  # its answers are encoded apart
             assert ids[: len(asked)] == asked and len(ids) > len(asked)
         if form == "paper":
-            assert aeb._RELEASED.fullmatch(prompt)
+            assert release._RELEASED.fullmatch(prompt)
 
     check()
 
@@ -331,8 +331,8 @@ def test_any_bytes_as_released_files_are_read_or_refused(tmp_path, sample_aeb, l
     @given(st.binary(max_size=60) | changes.map(lambda cuts: damage(content, cuts)))
     def check(found):
         path.write_bytes(found)
-        read_or_refuse(aeb.read_release, path)
-        read_or_refuse(aeb.read_responses, path, items)
+        read_or_refuse(release.read_release, path)
+        read_or_refuse(release.read_responses, path, items)
 
     check()
 

@@ -13,6 +13,7 @@ from emolib import DataError, models
 from emolib.annotation.annotate import Annotator
 from emolib.data import aeb
 from emolib.data.prompts import to_published
+from emolib.data.release import read_release
 from emolib.inference import predict
 from emolib.models import catalog, loading, weight_files
 from emolib.models.catalog import SERIES
@@ -183,14 +184,14 @@ def test_tokens_are_those_of_the_authors_training_code(kind, save_tiny, sample_a
 
 def test_released_prompts_are_told_as_trained_or_not_at_all(real_data):
     path = real_data / "release" / "AEB.jsonl"
-    asked, trained = aeb.read_release(path), aeb.read_release(path, "published")
+    asked, trained = read_release(path), read_release(path, "published")
     assert (
         asked[5]["prompt"].replace("Assistant:\n", "Assistant: \n")
         == (trained[5]["prompt"])
     )
     assert all(p.endswith("\n\nAssistant: \n") for p in trained["prompt"])
     with pytest.raises(DataError, match="released prompts are in form paper"):
-        aeb.read_release(path, "chat")
+        read_release(path, "chat")
 
 
 def test_hub_id_is_what_is_asked_for(monkeypatch):

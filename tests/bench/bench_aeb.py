@@ -9,7 +9,7 @@ import time
 import pandas as pd
 
 from emolib import baselines
-from emolib.data import aeb, corpora
+from emolib.data import aeb, corpora, release
 from emolib.evaluation import item_errors, metrics
 
 
@@ -19,15 +19,15 @@ def report(what: str, start: float) -> None:
 
 
 def main() -> None:
-    release = corpora.locate() / "release"
+    folder = corpora.locate() / "release"
     start = time.perf_counter()
     built = aeb.build()
     report(f"build: {len(built)} items", start)
     start = time.perf_counter()
-    rows = aeb.read_release(release / "AEB.jsonl")
+    rows = release.read_release(folder / "AEB.jsonl")
     report("read the released benchmark", start)
     start = time.perf_counter()
-    found = aeb.read_responses(release / "responses-Emobloom-7b.jsonl", rows)
+    found = release.read_responses(folder / "responses-Emobloom-7b.jsonl", rows)
     table = item_errors.compare(rows, found)
     report("read and parse the responses", start)
     start = time.perf_counter()
