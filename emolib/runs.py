@@ -139,8 +139,9 @@ def read_settings(kind: type, given: dict, what: str, least=None, choices=None):
     chosen = kind(**given)
     for name, limit in (least or {}).items():
         value = getattr(chosen, name)
-        if value is not None and value < limit:
-            raise DataError(f"{name} is {value}, expected {limit} or more")
+        if value is not None and not value >= limit:  # NaN is not
+            wanted = "above 0" if 0 < limit < 1 else f"{limit} or more"
+            raise DataError(f"{name} is {value}, expected {wanted}")
     for name, allowed in (choices or {}).items():
         value = getattr(chosen, name)
         if value is not None and value not in allowed:

@@ -27,11 +27,12 @@ from transformers import (
 
 from emolib import DataError, files, models, runs
 from emolib.data import corpora, parsing
+from emolib.models import catalog
 from emolib.tasks import SPLITS, Task, get
-from emolib.training.finetune import train_on
-from emolib.training.recipe import LossLog
+from emolib.training import record
 
-_ALLOWED = {"device": ("auto", "cpu", "cuda"), "dtype": (None, "bfloat16")}
+_COUNTS = ("epochs", "batch_size", "max_length", "patience", "train_rows")
+_CHOICES = {"device": ("auto", "cpu", "cuda"), "dtype": ("bfloat16",)}
 _PROBLEMS = {
     "score": "regression",
     "ordinal": "single_label_classification",
@@ -67,16 +68,19 @@ def encoder(
     A prediction is what `parsing.parse` gives: a float within `Task.range`, a key of
     `Task.classes`, or a tuple of the labels with a probability of 0.5 or more. Rows are
     in the order of `corpora.read`; the model is a folder that transformers loads.
-    `model` is an alias of `catalog.ENCODERS`, a Hub id or a folder. EI tasks have one model for all
-    emotions, which reads the emotion's name before the text. The epoch with the lowest
-    dev loss counts. `run` None is runs/encoder-<task>; `settings` are the fields of
+    `model` is an alias of `catalog.ENCODERS`, a Hub id or a folder. EI tasks have one
+    model for all emotions, which reads the emotion's name before the text. The epoch
+    with the lowest dev loss counts. `run` None is runs/encoder-<task>; `settings` are the fields of
     `Settings`.
 
     An interrupted run goes on from its last epoch and ends with the same predictions; a
     finished one is read back. Raises DataError for an unknown task, split or setting, a
     model that can't be loaded, a training that diverges, and a folder made otherwise.
     """
-    found, chosen = get(task), _read_settings(settings)
+    found, least = get(task), dict.fromkeys(_COUNTS, 1) | {"learning_rate": 1e-12}
+    chosen = runs.read_settings(Settings, settings, "encoder", least, _CHOICES)
+    if chosen.device == "cuda" and not torch.cuda.is_available():
+        raise DataError("device is 'cuda', and torch finds no GPU")
     frames = {split: corpora.read(task, split, data) for split in SPLITS}
     frames["train"] = _draw(frames["train"], chosen)
     source = _resolve(str(model))
@@ -105,23 +109,6 @@ def read(run: str | Path) -> pd.DataFrame:
     return pd.DataFrame(rows).astype({"emotion": object})
 
 
-def _read_settings(given: dict) -> Settings:
-    chosen = runs.read_settings(Settings, given, "encoder")
-    for name in ("epochs", "batch_size", "max_length", "patience", "train_rows"):
-        value = getattr(chosen, name)
-        if value is not None and value < 1:
-            raise DataError(f"{name} is {value}, expected 1 or more")
-    if not chosen.learning_rate > 0:
-        raise DataError(f"learning_rate is {chosen.learning_rate}, expected above 0")
-    for name, values in _ALLOWED.items():
-        value = getattr(chosen, name)
-        if value not in values:
-            raise DataError(f"{name} {value!r}: expected one of {values}")
-    if chosen.device == "cuda" and not torch.cuda.is_available():
-        raise DataError("device is 'cuda', and torch finds no GPU")
-    return chosen
-
-
 def _draw(frame: pd.DataFrame, chosen: Settings) -> pd.DataFrame:
     # Not the first ones: an EI task's file order is emotion by emotion.
     if chosen.train_rows is None or chosen.train_rows >= len(frame):
@@ -142,7 +129,7 @@ def _train_and_predict(
     options = (task, tokenizer, chosen.max_length)
     rows = {split: _encode(frame, *options) for split, frame in frames.items()}
     trainer = _make_trainer(model, tokenizer, rows, folder, chosen)
-    train_on(trainer, folder)
+    record.go_on(trainer, folder)
     logits = trainer.predict(rows["test"]).predictions
     if not np.isfinite(logits).all():
         raise DataError(f"{folder}: training diverged: take a lower learning_rate")
@@ -159,13 +146,13 @@ def _train_and_predict(
 
 
 def _load(source: str, task: Task, max_length: int):
-    names = [str(name) for name in task.classes or task.labels or [task.answer]]
+    names = dict(enumerate(map(str, task.classes or task.labels or [task.answer])))
     try:
         tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
         model = AutoModelForSequenceClassification.from_pretrained(
             source,
-            id2label=dict(enumerate(names)),
-            label2id={name: number for number, name in enumerate(names)},
+            id2label=names,
+            label2id={name: number for number, name in names.items()},
             problem_type=_PROBLEMS[task.kind],
             ignore_mismatched_sizes=True,  # another task's last layer is replaced
             dtype=torch.float32,
@@ -186,25 +173,21 @@ def _load(source: str, task: Task, max_length: int):
 
 
 def _encode(frame: pd.DataFrame, task: Task, tokenizer, max_length: int) -> Dataset:
-    """Token ids and targets; a task's emotion is the first segment of a pair."""
+    """Token ids, and targets for the loss; a task's emotion is the first segment."""
     names = ("emotion", "text") if task.emotions else ("text",)
     segments = (list(frame[name]) for name in names)
     columns = tokenizer(*segments, truncation=True, max_length=max_length)
     golds = [parsing.read_gold(task.name, gold) for gold in frame["gold"]]
-    return Dataset.from_dict({**columns, "labels": [_aim(task, x) for x in golds]})
-
-
-def _aim(task: Task, gold) -> float | int | list[float]:
-    """What the loss compares the logits with."""
     if task.kind == "ordinal":
-        return list(task.classes).index(gold)
+        golds = [list(task.classes).index(gold) for gold in golds]
     if task.kind == "labels":
-        return [float(label in gold) for label in task.labels]
-    return gold
+        golds = [[float(label in gold) for label in task.labels] for gold in golds]
+    return Dataset.from_dict({**columns, "labels": golds})
 
 
 def _make_trainer(model, tokenizer, rows: dict, folder: Path, chosen: Settings):
     on_cpu = models.choose_precision(chosen.device).device == "cpu"
+    each_epoch = ("eval_strategy", "save_strategy", "logging_strategy")
     arguments = TrainingArguments(
         output_dir=str(folder / "checkpoints"),
         num_train_epochs=chosen.epochs,
@@ -212,9 +195,7 @@ def _make_trainer(model, tokenizer, rows: dict, folder: Path, chosen: Settings):
         per_device_train_batch_size=chosen.batch_size,
         per_device_eval_batch_size=chosen.batch_size,
         warmup_steps=0.05,  # below 1 it is a share
-        eval_strategy="epoch",
-        save_strategy="epoch",
-        logging_strategy="epoch",
+        **dict.fromkeys(each_epoch, "epoch"),
         save_total_limit=2,
         load_best_model_at_end=True,
         metric_for_best_model="eval_loss",
@@ -227,13 +208,14 @@ def _make_trainer(model, tokenizer, rows: dict, folder: Path, chosen: Settings):
         report_to="none",
         disable_tqdm=not chosen.progress,
     )
+    log = record.LossLog(folder / "log.csv")
     trainer = Trainer(
         model=model,
         args=arguments,
         train_dataset=rows["train"],
         eval_dataset=rows["dev"],
         processing_class=tokenizer,  # also pads the batches
-        callbacks=[EarlyStoppingCallback(chosen.patience), LossLog(folder / "log.csv")],
+        callbacks=[EarlyStoppingCallback(chosen.patience), log],
     )
     trainer.remove_callback(PrinterCallback)  # log.csv holds what it would print
     return trainer
