@@ -1,6 +1,7 @@
 # make demo        the main job on the bundled sample, no network but the package index
-# make test        ruff, pytest, every notebook
-# make result      the adapter that emolib brings, trained, asked about AEB, audited;
+# make test        ruff, the fast tests, every notebook once: for people, under ten minutes
+# make test-all    that and the slow tests (trainings, kills, Ray, the harness): what CI runs
+# make result      the adapter that emolib brings, trained, predictions on AEB, audited;
 #                  several hours on two cores (set EMOLIB_DATA)
 # make result-check  scores the committed judgements again: numbers in the README and in
 #                  figures must be the same (set EMOLIB_DATA)
@@ -29,18 +30,27 @@ endif
 export TOKENIZERS_PARALLELISM := false
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test result result-check reproduce lexicons figures notebooks bench speed llamacpp browser clean
+.PHONY: demo test test-slow test-all result result-check reproduce lexicons figures notebooks bench speed llamacpp browser clean
 
 demo: $(VENV)/.done
-	HF_HUB_OFFLINE=1 $(BIN)/python -m emolib.execute notebooks/runs/sample.yaml
+	HF_HUB_OFFLINE=1 $(BIN)/emolib run notebooks/runs/sample.yaml
 
+# Notebooks 2 to 4 go on from one another; the others run beside them.
+NBVAL := HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -x --nbval-lax \
+  --nbval-current-env --nbval-cell-timeout=900
 test: $(VENV)/.done
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest tests
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile tests
 	rm -rf runs/sample
-	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -x --nbval-lax --nbval-current-env \
-	  --nbval-cell-timeout=900 notebooks
+	$(NBVAL) notebooks/0[2-4]*.ipynb & first=$$!; \
+	  $(NBVAL) notebooks/0[015-8]*.ipynb; second=$$?; wait $$first && exit $$second
+
+test-slow: $(VENV)/.done
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile \
+	  -m 'slow and not browser' tests
+
+test-all: test test-slow
 
 # All stages of training, the adapter in its place, AEB, the audit, the tables.
 result: $(VENV)/.done
@@ -50,29 +60,27 @@ result: $(VENV)/.done
 	$(BIN)/python -m emolib train notebooks/runs/emo_smollm2_fourth.yaml
 	$(BIN)/python -m emolib export runs/emo_smollm2_fourth/finetune emolib/adapters/emo-smollm2-135m \
 	  --mean-with runs/emo_smollm2_third/finetune
-	$(BIN)/python -m emolib.execute notebooks/runs/emo_smollm2_result.yaml --only 07
+	$(BIN)/emolib run notebooks/runs/emo_smollm2_result.yaml --only 07
 	cp runs/emo_smollm2_result/calibrate_emo_smollm2/calibration.json \
 	  emolib/adapters/emo-smollm2-135m/
-	$(BIN)/python -m emolib.execute notebooks/runs/emo_smollm2_result.yaml --only 08
-	$(BIN)/python -m emolib.standings
-	$(BIN)/python -m emolib.released
-	$(BIN)/python -m emolib.ablation
+	$(BIN)/emolib run notebooks/runs/emo_smollm2_result.yaml --only 08
+	$(BIN)/emolib run notebooks/runs/paper.yaml --only 05
 
 result-check: $(VENV)/.done
-	EMOLIB_REQUIRE_REAL_DATA=1 HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -q tests/test_result.py
+	EMOLIB_REQUIRE_REAL_DATA=1 HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -q -m 'not browser' tests/test_result.py
 
 reproduce: $(VENV)/.done
-	$(BIN)/python -m emolib.execute notebooks/runs/$(RUN).yaml $(if $(ONLY),--only $(ONLY))
+	$(BIN)/emolib run notebooks/runs/$(RUN).yaml $(foreach each,$(ONLY),--only $(each))
 
 lexicons: $(VENV)/.done
-	$(BIN)/python -m emolib.execute notebooks/runs/lexicons.yaml --only 03
+	$(BIN)/emolib run notebooks/runs/lexicons.yaml --only 03
 
 figures: $(VENV)/.done
-	HF_HUB_OFFLINE=1 $(BIN)/python -m emolib.execute notebooks/runs/paper.yaml --only 05
+	HF_HUB_OFFLINE=1 $(BIN)/emolib run notebooks/runs/paper.yaml --only 05
 
 notebooks: $(VENV)/.done
 	rm -rf runs/sample
-	HF_HUB_OFFLINE=1 $(BIN)/python -m emolib.execute refresh
+	HF_HUB_OFFLINE=1 $(BIN)/python -c "from emolib import notebooks; notebooks.refresh()"
 
 bench: $(VENV)/.done
 	$(BIN)/python tests/bench/bench_aaid.py

@@ -1,8 +1,8 @@
 """A GGUF file asked through llama.cpp, which keeps it quantized. Optional.
 
 Needs llama-cpp-python (the extra `llamacpp`). Prompts and the answers they allow become
-a tree of tokens, as in `prefix_tree`: a token belongs to every sequence that runs through
-it, and llama.cpp lets it see what its sequences hold, so that what is shared is
+a tree of tokens, as in `prefix_tree`: a token belongs to every sequence that runs
+through it, and llama.cpp lets it attend to its sequences, so that what is shared is
 computed once. Tokens come from the file's own tokenizer as transformers reads it.
 """
 
@@ -31,11 +31,12 @@ class LlamaCpp:
     def __init__(self, path: Path, device: str, context: int = CONTEXT):
         self._cpp = _import()
         self.path, self.context = path, context
-        self._model = self._context = None
+        self._model = self._context = self._writer = None
         self._cpp.llama_log_set(_SILENT, ctypes.c_void_p(0))
         self._cpp.llama_backend_init()
         options = self._cpp.llama_model_default_params()
-        options.n_gpu_layers = -1 if device.startswith("cuda") else 0
+        self._layers = -1 if device.startswith("cuda") else 0
+        options.n_gpu_layers = self._layers
         self._model = self._cpp.llama_model_load_from_file(os.fsencode(path), options)
         if not self._model:
             raise DataError(f"{path}: llama.cpp cannot read it (damaged, or too new)")
@@ -70,7 +71,9 @@ class LlamaCpp:
             self._cpp.llama_free(self._context)
         if self._model:
             self._cpp.llama_model_free(self._model)
-        self._context = self._model = None
+        if self._writer:
+            self._writer.close()
+        self._context = self._model = self._writer = None
 
     def score_answers(self, questions: Sequence) -> list[np.ndarray]:
         """Probabilities of the allowed answers [answers] per `constrained.Question`."""
@@ -100,26 +103,22 @@ class LlamaCpp:
         Prompts are taken in the order of their tokens; what one shares with the one
         before is not computed again.
         """
+        if self._writer is None:
+            cpus = torch.get_num_threads()
+            self._writer = self._cpp.Llama(
+                str(self.path), n_ctx=self.context, n_batch=self.context,
+                n_gpu_layers=self._layers, n_threads=cpus, n_threads_batch=cpus,
+                type_k=_F32, type_v=_F32, verbose=False,
+            )  # fmt: skip
         texts: list = [None] * len(prompts)
-        held: list[int] = []
-        memory = self._cpp.llama_get_memory(self._context)
         for number in sorted(range(len(prompts)), key=lambda n: prompts[n]):
-            ids = prompts[number]
-            self._check(len(ids) + tokens)
-            same = min(_count_equal(held, ids), len(ids) - 1)
-            self._cpp.llama_memory_seq_rm(memory, 0, same, -1)
+            self._check(len(prompts[number]) + tokens)
             answer: list[int] = []
-            fresh, place = ids[same:], same
-            while True:
-                chain = _Tree.chain(fresh, place)
-                logits = self._decode(chain, {len(fresh) - 1}, keep=True)
-                place += len(fresh)
-                fresh = [int(logits[len(fresh) - 1].argmax())]
-                if fresh[0] in ends or len(answer) == tokens:
+            for token in self._writer.generate(prompts[number], temp=0.0):
+                if token in ends or len(answer) == tokens:
                     break
-                answer += fresh
-            held, texts[number] = [*ids, *answer][:place], answer
-        self._cpp.llama_memory_clear(memory, True)
+                answer.append(token)
+            texts[number] = answer
         return texts
 
     def _check(self, tokens: int) -> None:
@@ -129,7 +128,7 @@ class LlamaCpp:
                 f" {self.context} here: shorten the text (max_tokens)"
             )
 
-    def _decode(self, tree: "_Tree", wanted: set[int], keep: bool = False) -> dict:
+    def _decode(self, tree: "_Tree", wanted: set[int]) -> dict:
         """Logits [vocabulary] after each wanted node."""
         count = len(tree.tokens)
         self._check(count)
@@ -142,9 +141,8 @@ class LlamaCpp:
                 for k, sequence in enumerate(tree.members[n]):
                     batch.seq_id[n][k] = sequence
                 batch.logits[n] = n in wanted
-            if not keep:
-                memory = self._cpp.llama_get_memory(self._context)
-                self._cpp.llama_memory_clear(memory, True)
+            memory = self._cpp.llama_get_memory(self._context)
+            self._cpp.llama_memory_clear(memory, True)
             if self._cpp.llama_decode(self._context, batch):
                 raise MemoryError(f"llama.cpp could not compute {count} tokens")
             return {n: self._read(n) for n in sorted(wanted)}
@@ -165,14 +163,6 @@ class _Tree:
         self.members: list[list[int]] = []
         self._below: dict[tuple[int, int], int] = {}
         self._count = 0
-
-    @classmethod
-    def chain(cls, ids: list[int], start: int) -> "_Tree":
-        """One sequence, of which `start` tokens are held already."""
-        made = cls()
-        made.add(ids)
-        made.places = [place + start for place in made.places]
-        return made
 
     def add(self, ids: Sequence[int]) -> list[int]:
         """The nodes of a sequence's tokens."""
@@ -204,15 +194,6 @@ def _split(questions: Sequence, context: int):
         sequences, tokens = sequences + more, tokens + size
     if part:
         yield part
-
-
-def _count_equal(first: Sequence[int], second: Sequence[int]) -> int:
-    count = 0
-    for one, other in zip(first, second, strict=False):
-        if one != other:
-            break
-        count += 1
-    return count
 
 
 def _read_text(ask, model) -> str:
