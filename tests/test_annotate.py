@@ -13,8 +13,9 @@ from emolib.annotation.annotate import Annotator
 from emolib.annotation.columns import COLUMNS, list_columns, read_record
 from emolib.data import aeb
 from emolib.data.prompts import instructions, render
-from emolib.evaluation import decision_rules
-from emolib.evaluation.decision_rules import Decisions
+from emolib.evaluation import calibration
+from emolib.evaluation.calibration import Calibration
+from emolib.evaluation.decision_rules import Rules
 from emolib.evaluation.judgements import compute_mean
 from emolib.inference import constrained, predict
 from emolib.tasks import AAID, EMOTIONS, TASKS
@@ -224,9 +225,8 @@ def test_default_model_tells_joy_from_anger_offline(smollm2_tokenizer):
 
 # Decisions and intervals beside an adapter
 
-RULES = Decisions(
-    classes="rounded mean",
-    thresholds={"joy": 0.3},
+CALIBRATION = Calibration(
+    Rules(classes="rounded mean", thresholds={"joy": 0.3}),
     temperatures={"V-oc": 2.0, "E-c": 2.0},
     half_widths={"EI-reg joy": {"0.9": 0.2}, "V-reg": {"0.9": 0.1}},
 )
@@ -235,7 +235,7 @@ RULES = Decisions(
 def read_one(task, emotion, probabilities, level=None):
     mean = compute_mean(task, probabilities)
     question = {"task": task, "emotion": emotion}
-    return read_record(question, probabilities, mean, RULES, level)
+    return read_record(question, probabilities, mean, CALIBRATION, level)
 
 
 def test_class_is_that_of_the_decisions_with_its_scaled_probability():
@@ -284,16 +284,16 @@ def test_interval_that_was_not_calibrated_is_an_error(tiny_model):
     with pytest.raises(DataError, match="vader has no calibrated intervals"):
         Annotator("vader", coverage=0.9)
     with pytest.raises(DataError, match=r"there are 0\.9"):
-        backends._read_level(RULES, 0.5)
+        backends._read_level(CALIBRATION, 0.5)
 
 
 def test_answers_are_joined_where_all_tasks_are_asked(tiny_model, monkeypatch):
     weights = {"V-reg": {"EI-reg joy": 0.0, "constant": 0.25}}
     widths = {f"EI-reg {emotion}": {"0.9": 0.2} for emotion in EMOTIONS}
     widths["V-reg"] = {"0.9": 0.05}
-    joined = replace(RULES, weights=weights, half_widths=widths)
-    rules = replace(RULES, joined=joined)
-    monkeypatch.setattr(decision_rules, "find", lambda adapter: (rules, "hash"))
+    joined = replace(CALIBRATION, weights=weights, half_widths=widths)
+    found = replace(CALIBRATION, joined=joined), "hash"
+    monkeypatch.setattr(calibration, "find", lambda adapter: found)
     all_of_it = Annotator(tiny_model, coverage=0.9, progress=False)(TEXTS)
     assert (all_of_it["valence"] == 0.25).all()
     assert np.allclose(all_of_it["valence_high"], 0.3)

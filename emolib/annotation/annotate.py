@@ -152,13 +152,9 @@ class Annotator:
 def _read_settings(settings: dict) -> ModelSettings:
     if settings.get("tasks") is not None:
         settings["tasks"] = list(settings["tasks"])
-    chosen = runs.read_settings(ModelSettings, settings, "annotation")
-    if chosen.form not in (None, *FORMS):
-        raise DataError(f"form {chosen.form!r}: expected one of {', '.join(FORMS)}")
-    for name in ("max_tokens", "tokens_per_batch"):
-        if getattr(chosen, name) < 1:
-            raise DataError(f"{name} is {getattr(chosen, name)}, expected 1 or more")
-    return chosen
+    least = {"max_tokens": 1, "tokens_per_batch": 1}
+    choices = {"form": FORMS}
+    return runs.read_settings(ModelSettings, settings, "annotation", least, choices)
 
 
 def _choose_tasks(model: str, tasks: list[str] | None) -> tuple[str, ...]:

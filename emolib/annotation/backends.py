@@ -123,7 +123,9 @@ def join(questions: list[dict], records: list[dict], weights: dict) -> list[floa
     means: dict[str, float] = {}
     for question, record in zip(questions, records, strict=True):
         task, emotion = question["task"], question["emotion"]
-        mean = means[name_part(task, emotion)] = compute_mean(task, record["probabilities"])
+        mean = means[name_part(task, emotion)] = compute_mean(
+            task, record["probabilities"]
+        )
         answers |= stacked_regression.read_answers(
             task, emotion, record["probabilities"], mean
         )
@@ -138,7 +140,9 @@ def _read_level(calibration, coverage: float | None) -> str | None:
     if coverage is None:
         return None
     level = f"{coverage:g}"
-    known = sorted({name for widths in calibration.half_widths.values() for name in widths})
+    known = sorted(
+        {name for widths in calibration.half_widths.values() for name in widths}
+    )
     if level not in known:
         there = f"there are {', '.join(known)}" if known else "this model has none"
         raise DataError(

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from emolib import DataError
-from emolib.evaluation.judgements import NEAR, scale, scale_labels, name_part
+from emolib.evaluation.judgements import NEAR, name_part, scale, scale_labels
 from emolib.tasks import get
 
 COLUMNS = {
@@ -48,12 +48,16 @@ def check_free(source, present: Iterable[str], added: Iterable[str]) -> None:
 
 
 def read_record(
-    question: dict, probabilities: dict, mean: float, calibration, level: str | None = None
+    question: dict,
+    probabilities: dict,
+    mean: float,
+    calibration,
+    level: str | None = None,
 ) -> dict[str, float]:
     """Column -> value from an answer's probabilities and mean.
 
-    `question`: task and emotion. `calibration`: `calibration.Calibration`. `level`: "0.9"
-    and the like, for the ends of an interval around a score.
+    `question`: task and emotion. `calibration`: a `calibration.Calibration`. `level`:
+    "0.9" and the like, for the ends of an interval around a score.
     """
     from emolib.evaluation.decision_rules import decide_one  # scikit-learn: slow
 
