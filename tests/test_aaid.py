@@ -129,6 +129,13 @@ def test_rows_are_spread_evenly_over_tasks(sample_aaid):
         aaid.spread(rows, 4, even=True)
 
 
+def test_data_frame_of_rows_is_taken_and_spread_alike(sample_aaid):
+    rows = sample_aaid["validation"]
+    frame = rows.to_pandas()
+    for cut in (lambda x: aaid.take(x, "V-reg=2-4", 1), lambda x: aaid.spread(x, 20)):
+        assert cut(frame).to_list() == cut(rows).to_list()
+
+
 def test_task_with_few_rows_gives_all_it_has(sample_aaid):
     rows = sample_aaid["validation"].to_pandas()
     few = pd.concat([rows[rows["task"] == "E-c"], rows[rows["task"] == "V-oc"].head(3)])
@@ -150,6 +157,7 @@ def test_rows_of_another_seed_are_the_same_in_another_order(sample_aaid):
     assert ordered[0].equals(ordered[1])
 
 
+@pytest.mark.slow
 def test_another_process_builds_the_same_rows(sample_aaid):
     script = "from emolib import files\nfrom emolib.data import aaid\n"
     script += "print(files.hash_rows(aaid.build('sample')['train']))"
@@ -168,6 +176,7 @@ def exported(sample_aaid, tmp_path_factory):
     return aaid.export(sample_aaid, tmp_path_factory.mktemp("aaid"), "the sample")
 
 
+@pytest.mark.slow
 def test_same_input_gives_the_same_bytes(exported, tmp_path):
     again = aaid.export(aaid.build("sample"), tmp_path / "again", "the sample")
     files = sorted(p.relative_to(exported) for p in exported.rglob("*") if p.is_file())
@@ -252,6 +261,7 @@ def test_copies_of_one_tweet_normalize_alike(one, other):
     assert leakage.normalize(one) != leakage.normalize(one + " not")
 
 
+@pytest.mark.slow
 def test_real_rows_are_exactly_as_many_as_published(real_aaid):
     assert {k: len(v) for k, v in real_aaid.items()} == {
         "train": 234_040,
@@ -261,6 +271,7 @@ def test_real_rows_are_exactly_as_many_as_published(real_aaid):
     assert counts == {name: 10 * TASKS[name].sizes["train"] for name in AAID}
 
 
+@pytest.mark.slow
 def test_real_passes_hold_every_row_once(real_aaid):
     wanted = {"EI-reg": 1, "EI-oc": 1, "V-reg": 4, "V-oc": 4, "E-c": 1}
     passes = "EI-reg=2 EI-oc=2 V-reg=2-5 V-oc=2-5 E-c=2"
@@ -271,16 +282,19 @@ def test_real_passes_hold_every_row_once(real_aaid):
     assert (sizes["times"] == sizes["task"].map(wanted)).all()
 
 
+@pytest.mark.slow
 def test_real_rows_hold_no_mystery(real_aaid):
     for rows in real_aaid.values():
         assert not any("mystery" in name for name in rows["id"])
 
 
+@pytest.mark.slow
 def test_real_rows_come_out_the_same_again(real_aaid):
     again = aaid.build()
     for split, rows in real_aaid.items():
         assert again[split].data.table.equals(rows.data.table)
 
 
+@pytest.mark.slow
 def test_real_audit_finds_no_leak(real_data):
     assert leakage.audit().empty

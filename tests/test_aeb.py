@@ -56,6 +56,7 @@ def test_texts_are_completed_to_all_that_annotate_asks(form):
     assert len(aeb.complete(aeb.build(["TDT"], data="sample"))) == 0
 
 
+@pytest.mark.slow
 def test_one_id_is_one_text_of_semeval(real_data, whole_aeb):
     own = whole_aeb[whole_aeb["task"].isin(AAID)]
     texts = own.assign(text=own["text"].str.split().str.join(" "))
@@ -77,7 +78,8 @@ def test_draw_keeps_so_many_of_each_group_in_order(sample_aeb):
     drawn = aeb.draw(sample_aeb, 3).to_pandas()
     sizes = drawn.groupby(["task", "emotion"], dropna=False).size()
     assert len(sizes) == 22 and set(sizes) == {3}
-    places = [sample_aeb["prompt"].index(prompt) for prompt in drawn["prompt"]]
+    prompts = list(sample_aeb["prompt"])
+    places = [prompts.index(prompt) for prompt in drawn["prompt"]]
     assert places == sorted(places)
 
 
@@ -89,6 +91,12 @@ def test_draw_is_seeded(sample_aeb):
 @pytest.mark.parametrize("size", [None, 10_000])
 def test_draw_of_more_than_there_are_keeps_all(sample_aeb, size):
     assert aeb.draw(sample_aeb, size).to_pandas().equals(sample_aeb.to_pandas())
+
+
+def test_data_frame_of_items_is_drawn_and_completed_alike(sample_aeb):
+    frame, own = sample_aeb.to_pandas(), sample_aeb.select(range(60))
+    assert aeb.draw(frame, 3).to_list() == aeb.draw(sample_aeb, 3).to_list()
+    assert aeb.complete(frame[:60]).to_list() == aeb.complete(own).to_list()
 
 
 def test_draw_of_none_is_an_error(sample_aeb):
@@ -124,6 +132,7 @@ def test_bad_released_line_is_named(tmp_path, bad, reason):
         read_release(path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("which", ["built", "released"])
 def test_real_items_are_30808_in_their_published_sizes(whole_aeb, whole_release, which):
     rows = whole_aeb if which == "built" else whole_release
@@ -132,6 +141,7 @@ def test_real_items_are_30808_in_their_published_sizes(whole_aeb, whole_release,
     assert len(rows) == 30_808 and not rows["id"].str.contains("mystery").any()
 
 
+@pytest.mark.slow
 def test_real_items_are_the_released_ones_in_text(real_aeb, release):
     assert real_aeb["task"].tolist() == release["task"].tolist()
     assert real_aeb["emotion"].tolist() == release["emotion"].tolist()
@@ -148,6 +158,7 @@ def test_real_items_are_the_released_ones_in_text(real_aeb, release):
     assert other == [] and len(ours) == 13_269
 
 
+@pytest.mark.slow
 def test_real_items_are_the_released_ones_in_gold(real_aeb, release):
     ours, theirs = (
         [parsing.read_gold(*pair) for pair in zip(x["task"], x["gold"], strict=True)]
@@ -209,6 +220,7 @@ def test_response_line_that_is_none_is_named(three, tmp_path, line):
         read_responses(tmp_path / "r.jsonl", three)
 
 
+@pytest.mark.slow
 def test_real_responses_are_scored_as_line_by_line(real_data, whole_release):
     rows = read_release(real_data / "release" / "AEB.jsonl")
     path = real_data / "release" / "responses-Emollama-chat-7b.jsonl"

@@ -81,6 +81,7 @@ def test_form_is_read_off_every_prompt(form, sample_aeb, byte_tokenizer):
 
 
 # In form "published" an answer is encoded apart (test_series.py): nothing can merge.
+@pytest.mark.slow
 @pytest.mark.parametrize("form", [f for f in prompts.FORMS if f != prompts.PUBLISHED])
 @pytest.mark.parametrize("name", TOKENIZERS)
 def test_prompt_tokens_are_a_prefix_on_every_sample_row(request, name, form):
@@ -89,6 +90,7 @@ def test_prompt_tokens_are_a_prefix_on_every_sample_row(request, name, form):
         assert find_merged(rows, tokenizer) == [], split
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TOKENIZERS)
 def test_prompt_tokens_are_a_prefix_on_real_rows(request, name, real_aaid):
     rows = real_aaid["train"].select(range(0, 234_040, 23))
@@ -103,6 +105,7 @@ def test_prefix_check_finds_a_prompt_that_merges(byte_tokenizer):
     assert len(find_merged(rows, byte_tokenizer)) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", prompts.FORMS)
 def test_no_prompt_ends_in_a_space(form, byte_tokenizer):
     rows = aaid.build("sample", form=form, tokenizer=byte_tokenizer)["train"]
@@ -110,6 +113,7 @@ def test_no_prompt_ends_in_a_space(form, byte_tokenizer):
     assert not [prompt for prompt in rows["prompt"] if re.search(last, prompt)]
 
 
+@pytest.mark.slow
 def test_real_prompts_have_the_released_shape(release, real_aeb):
     instruction = re.compile(r"(?<=Human: \nTask: ).*?(?= Tweet: )", re.DOTALL)
 
@@ -121,19 +125,17 @@ def test_real_prompts_have_the_released_shape(release, real_aeb):
     assert ours.tolist() == theirs.tolist()
 
 
-def test_zero_shot_scores_are_asked_for_as_in_training_unless_told():
-    unit, own = (prompts.instructions("V-A", own_range=x) for x in (False, True))
-    assert unit == prompts.instructions("V-reg") and len(own) == 1
-    assert "-4 (most negative)" in own[0] and "4 (most positive)" in own[0]
-    assert prompts.read_range("V-A", unit[3]) == (0, 1)
-    assert prompts.read_range("V-A", own[0]) == (-4, 4)
+def test_zero_shot_scores_are_asked_for_as_in_training():
+    found = prompts.instructions("V-A")
+    assert found == prompts.instructions("V-reg")
+    assert prompts.read_range("V-A", found[3]) == (0, 1)
     assert prompts.read_range("V-A", "An instruction as released.") == (-4, 4)
 
 
 def test_completion_of_a_zero_shot_task_is_on_the_range_asked():
     row = {"task": "EmoBank-A", "text": "a b", "gold": "2.0"}
-    for own, wanted in ((False, "0.250"), (True, "2.000")):
-        instruction = prompts.instructions("EmoBank-A", own_range=own)[0]
+    own = prompts.instructions("EmoBank-A")[0]
+    for instruction, wanted in ((own, "0.250"), ("As released.", "2.000")):
         found = prompts.render(row | {"instruction": instruction})
         assert found["completion"] == wanted
 

@@ -72,12 +72,12 @@ def test_instructions_are_complete(task):
 
 
 @every_task
-def test_own_range_is_asked_for_where_it_is_another(task):
-    row = get(task)
-    for text in prompts.instructions(task, own_range=True):
-        asked = row.range if row.kind == "score" else None
+def test_own_instructions_ask_in_0_to_1_and_others_in_the_corpus_range(task):
+    row, asked = get(task), (0.0, 1.0) if get(task).kind == "score" else None
+    for text in prompts.instructions(task):
         assert prompts.read_range(task, text) == asked
-        assert asked in (None, (0.0, 1.0)) or all(f"{x:g}" in text for x in asked)
+        assert not asked or ("0" in text and "1" in text)
+    assert prompts.read_range(task, "As released.") == row.range
 
 
 @pytest.mark.parametrize(("task", "split"), SPLITS)

@@ -14,7 +14,7 @@ from datasets import Dataset, DatasetDict, Features, Value
 from emolib import DataError, files
 from emolib.data import corpora
 from emolib.data.prompts import instructions, render
-from emolib.data.rows import to_dataset, to_frame
+from emolib.data.rows import Rows, to_dataset, to_frame
 from emolib.tasks import AAID
 
 COLUMNS = ("id", "task", "emotion", "instruction", "text", "prompt", "completion")
@@ -41,7 +41,7 @@ def build(
     return made
 
 
-def take(rows: Dataset | pd.DataFrame, passes: str, seed: int = 0) -> Dataset:
+def take(rows: Rows, passes: str, seed: int = 0) -> Dataset:
     """AAID rows of some of the ten passes over the corpus, mixed by `seed`.
 
     `passes` says which, by task: "EI-reg=2 V-reg=1-4" takes every EI-reg row once,
@@ -80,7 +80,7 @@ def read_passes(passes: str) -> dict[str, range]:
     return wanted
 
 
-def spread(rows: Dataset | pd.DataFrame, count: int, even: bool = False) -> Dataset:
+def spread(rows: Rows, count: int, even: bool = False) -> Dataset:
     """The first `count` rows, all for 0; if `even` the first ones of each task alike.
 
     A dev set has three times more rows of one task than of another, and a correlation

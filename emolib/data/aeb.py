@@ -13,7 +13,7 @@ from datasets import Dataset, Features, Value
 from emolib import DataError
 from emolib.data import corpora
 from emolib.data.prompts import instructions, render
-from emolib.data.rows import to_dataset, to_frame
+from emolib.data.rows import Rows, to_dataset, to_frame
 from emolib.tasks import AAID, TASKS, get
 
 COLUMNS = ("id", "task", "emotion", "text", "instruction", "prompt", "gold")
@@ -50,9 +50,7 @@ def build(
     return _as_dataset(rows)
 
 
-def complete(
-    rows: Dataset | pd.DataFrame, form: str = "paper", tokenizer=None
-) -> Dataset:
+def complete(rows: Rows, form: str = "paper", tokenizer=None) -> Dataset:
     """What `annotate` would ask beside `rows` about the texts of AEB-1 among them.
 
     `rows`: as `build` or `aaid.build` gives them. Columns as `build` gives them, gold
@@ -74,7 +72,7 @@ def complete(
     return _as_dataset(found)
 
 
-def draw(rows: Dataset | pd.DataFrame, per_group: int | None, seed: int = 0) -> Dataset:
+def draw(rows: Rows, per_group: int | None, seed: int = 0) -> Dataset:
     """At most `per_group` items of every task and emotion, drawn by `seed`, in order.
 
     None keeps all. For runs on a small machine; such scores say that they are a draw.

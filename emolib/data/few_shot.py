@@ -12,13 +12,14 @@ from emolib import DataError
 from emolib.data import corpora
 from emolib.data.parsing import read_gold
 from emolib.data.prompts import form_of, render_after
+from emolib.data.rows import Rows, to_dataset
 from emolib.tasks import NEUTRAL, Task, get
 
 _THIRDS = ("lowest", "middle", "highest")
 
 
 def few_shot(
-    rows: Dataset, shots: int = 1, seed: int = 0, data: str | Path = "official"
+    rows: Rows, shots: int = 1, seed: int = 0, data: str | Path = "official"
 ) -> Dataset:
     """The rows with prompts that hold examples; all other columns as they were.
 
@@ -34,6 +35,7 @@ def few_shot(
     """
     if shots < 1:
         raise DataError(f"shots is {shots}, expected 1 or more")
+    rows = to_dataset(rows)
     tested = {_fold(text) for text in rows["text"]}
 
     @cache
@@ -57,7 +59,7 @@ def _pick(
         frame = frame[frame["emotion"] == emotion]
     frame = frame[~frame["text"].map(_fold).isin(tested)]
     rng = np.random.default_rng(seed)
-    chosen: list[int] = []
+    chosen = []
     for name, fits in _bins(task, frame).items():
         rest = frame.index[fits & ~frame.index.isin(chosen)]
         if len(rest) < shots:
@@ -65,7 +67,7 @@ def _pick(
                 f"{task.name}: {len(rest)} training rows for {name!r}, expected"
                 f" {shots}: ask for fewer shots"
             )
-        chosen += [int(row) for row in rng.choice(rest, shots, replace=False)]
+        chosen += rng.choice(rest, shots, replace=False).tolist()
     return frame.loc[rng.permutation(chosen)].to_dict("records")
 
 

@@ -20,7 +20,6 @@ _NUMBER = re.compile(
 )
 _NEGATED = r"(?<!\bno )(?<!\bnot )(?<!n't )(?<!n’t )(?<!\bwithout )(?<!\bnon-)"
 _NEGATION = re.compile(r"(?i)\b(?:not|neither|nor|never|without)\b|n['’]t\b")
-_CLASS_TAIL = " can be inferred"
 
 
 def parse(
@@ -44,7 +43,11 @@ def parse(
         return None
     if found.kind == "score":
         return _read_score(found, line, asked or found.range)
-    return (_read_class if found.kind == "ordinal" else _read_labels)(found, line)
+    return (
+        _read_class(found, line)
+        if found.kind == "ordinal"
+        else _read_labels(found, line)
+    )
 
 
 def read_gold(task: str, gold) -> float | int | tuple[str, ...]:
@@ -83,45 +86,34 @@ def _read_class(task: Task, line: str) -> int | None:
         return int(value) if value in task.classes else None
     if re.match(r"[-+]?[\d.]", line):
         return None  # it starts as a number and cannot be read as one
-    named = [
-        key
-        for key, text in task.classes.items()
-        if re.search(_describe(task, text), line)
-    ]
     if _NEGATION.search(line):
         return None
+    patterns = {key: _describe(task, words) for key, words in task.classes.items()}
+    named = [key for key, pattern in patterns.items() if re.search(pattern, line)]
     if len(named) < 2:
         return named[0] if named else None
     # "very negative" holds the words of SST-5's "negative" as well: the longer counts,
     # unless the shorter is said once more ("negative or very negative").
     longest = max(named, key=lambda key: len(task.classes[key]))
-    rest = re.sub(_describe(task, task.classes[longest]), "", line)
-    others = [
-        key for key in named if re.search(_describe(task, task.classes[key]), rest)
-    ]
-    return None if others else longest
+    rest = re.sub(patterns[longest], "", line)
+    return None if any(re.search(patterns[key], rest) for key in named) else longest
 
 
 def _describe(task: Task, text: str) -> str:
     """A pattern for the part of a class's words that tells it from the others."""
-    words = text.removesuffix(_CLASS_TAIL).replace(" emotional state", "")
+    words = text.removesuffix(" can be inferred").replace(" emotional state", "")
     words = words.replace("{emotion}", f"(?:{'|'.join(task.emotions)})")
     return rf"(?i){_NEGATED}\b{words}\b"
 
 
 def _read_labels(task: Task, line: str) -> tuple[str, ...] | None:
     line = line.lower()
-    named = tuple(
-        label for label in task.labels if re.search(rf"{_NEGATED}\b{label}\b", line)
-    )
-    if named or not task.neutral:
-        return named or None
-    # One tokenizer's answers lose the spaces.
-    spaceless = re.sub(r"\W", "", line)
-    neutral = spaceless.startswith(
-        (task.neutral.replace(" ", ""), "neutral", "noemotion")
-    )
-    return () if neutral else None
+    spoken = [x for x in task.labels if re.search(rf"{_NEGATED}\b{x}\b", line)]
+    if spoken or not task.neutral:
+        return tuple(spoken) or None
+    spaceless = re.sub(r"\W", "", line)  # one tokenizer's answers lose the spaces
+    neutral = (task.neutral.replace(" ", ""), "neutral", "noemotion")
+    return () if spaceless.startswith(neutral) else None
 
 
 def _take_number(line: str) -> re.Match | None:

@@ -19,55 +19,35 @@ from emolib.tasks import Task, describe_class, get
 
 PUBLISHED = "published"
 FORMS = ("paper", PUBLISHED, "plain", "chat")
-_END = "Assistant:\n"
-_TRAINED_END = "Assistant: \n"
+_ENDS = {"paper": "Assistant:\n", PUBLISHED: "Assistant: \n"}
 
 
 @cache
-def instructions(task: str, own_range: bool = False) -> tuple[str, ...]:
-    """A task's instructions, in this project's words, with classes or range filled in.
+def instructions(task: str) -> tuple[str, ...]:
+    """A task's instructions, in this project's words, with classes or labels filled in.
 
     Ten for the tasks of AAID. Zero-shot score tasks ask for 0 to 1, as in training
-    (paper, 4.3.2), in V-reg's ten instructions where it is valence they want; with
-    `own_range` for the corpus's own range. The other tasks of AEB-2 have one each.
+    (paper, 4.3.2), in V-reg's ten instructions where it is valence they want. The other
+    tasks of AEB-2 have one each.
     """
     found = get(task)
-    own = own_range and asks_unit(found)
-    low, high = found.range if own else (0, 1)
-    key = found.ask or task
-    if own and found.ask == "V-reg":
-        key = "own valence"
     text = (resources.files("emolib.data") / "instructions.yaml").read_text("utf-8")
-    classes = " ".join(
-        f"{value}: {words.format(emotion='E')}."
-        for value, words in found.classes.items()
-    )
+    described = [f"{k}: {w.format(emotion='E')}." for k, w in found.classes.items()]
+    filled = {"classes": " ".join(described), "labels": ", ".join(found.labels)}
     return tuple(
-        template.format(
-            classes=classes,
-            labels=", ".join(found.labels),
-            neutral=found.neutral,
-            low=f"{low:g}",
-            high=f"{high:g}",
-        )
-        for template in yaml.safe_load(text)[key]
+        template.format(**filled, neutral=found.neutral)
+        for template in yaml.safe_load(text)[found.ask or task]
     )
-
-
-def asks_unit(task: Task) -> bool:
-    """Whether a task asks for 0 to 1 although its corpus has another range."""
-    return task.kind == "score" and task.range != (0.0, 1.0)
 
 
 def read_range(task: str, instruction: str) -> tuple[float, float] | None:
     """The range an instruction asks a score in; None for a task without a range.
 
-    0 to 1 for this project's instructions, unless they were made with `own_range`;
-    the corpus's own range for any other, above all the released benchmark's.
+    0 to 1 for this project's instructions; the corpus's own range for any other, above
+    all the released benchmark's.
     """
-    if instruction in instructions(task) and asks_unit(get(task)):
-        return (0.0, 1.0)
-    return get(task).range
+    own = get(task).range
+    return (0.0, 1.0) if own and instruction in instructions(task) else own
 
 
 def render(row: Mapping, form: str = "paper", tokenizer=None) -> dict[str, str]:
@@ -83,23 +63,43 @@ def render(row: Mapping, form: str = "paper", tokenizer=None) -> dict[str, str]:
     """
     if form not in FORMS:
         raise DataError(f"no prompt form {form!r}: the forms are {', '.join(FORMS)}")
-    task = get(row["task"])
-    text = row["text"].strip()
+    task, emotion, text = get(row["task"]), row.get("emotion"), row["text"].strip()
     if not text:
         raise DataError(f"{task.name}: a prompt needs a text that is not empty")
-    if task.emotions and row.get("emotion") not in task.emotions:
+    if task.emotions and emotion not in task.emotions:
         raise DataError(
-            f"{task.name}: emotion {row.get('emotion')!r}, expected one of"
+            f"{task.name}: emotion {emotion!r}, expected one of"
             f" {', '.join(task.emotions)}"
         )
-    prompt = _SHAPES[form](
-        task, row["instruction"], text, row.get("emotion"), tokenizer
-    )
+    if form in _ENDS:  # every part ends with a full stop, unless one stands there
+        stop = "" if text[-1] in ".!?" else "."
+        named = f" Emotion E: {emotion}." if emotion else ""
+        body = f"{row['instruction']} {task.noun}: {text}{stop}{named} {task.answer}: "
+        prompt = f"Human: \nTask: {body}\n\n{_ENDS[form]}"
+    else:
+        named = f"Emotion E: {emotion}\n" if emotion else ""
+        body = f"{row['instruction']}\n\n{task.noun}: {text}\n{named}{task.answer}:"
+        prompt = body if form == "plain" else _apply_template(body, tokenizer)
     if row.get("gold") is None:
         return {"prompt": prompt}
     gap = " " if form == "plain" else ""
     asked = read_range(task.name, row["instruction"])
     return {"prompt": prompt, "completion": gap + complete(task, row["gold"], asked)}
+
+
+def _apply_template(body: str, tokenizer) -> str:
+    if not getattr(tokenizer, "chat_template", None):
+        raise DataError('form "chat" needs a tokenizer with a chat template')
+    messages = [{"role": "user", "content": body}]
+    options = {"tokenize": False, "add_generation_prompt": True}
+    try:
+        prompt = tokenizer.apply_chat_template(messages, **options)
+    except Exception as error:  # a template is a program, and may do anything wrong
+        raise DataError(f"the tokenizer's chat template fails: {error}") from error
+    # The tokenizer adds its own start token again when it reads the prompt as text.
+    start = tokenizer.bos_token
+    adds_start = start and tokenizer("").input_ids == [tokenizer.bos_token_id]
+    return prompt.removeprefix(start) if adds_start else prompt
 
 
 def render_after(row: Mapping, examples: list[Mapping], form: str = "paper") -> str:
@@ -111,16 +111,14 @@ def render_after(row: Mapping, examples: list[Mapping], form: str = "paper") -> 
     """
     if form not in ("paper", "plain"):
         raise DataError(f'few-shot prompts are "paper" or "plain", not {form!r}')
-    end = "\n\n"
+    asked = row["instruction"]
+    known = f"Task: {asked} " if form == "paper" else f"{asked}\n\n"
     turns = []
     for turn in (*examples, dict(row, gold=None)):
-        parts = render(dict(turn, instruction=row["instruction"]), form)
-        prompt = parts["prompt"]
-        if turns:  # the instruction is known by now
-            told = f"Task: {row['instruction']} " if form == "paper" else None
-            prompt = prompt.replace(told or f"{row['instruction']}{end}", "", 1)
+        parts = render(dict(turn, instruction=asked), form)
+        prompt = parts["prompt"].replace(known, "", 1) if turns else parts["prompt"]
         turns.append(prompt + parts.get("completion", ""))
-    return end.join(turns)
+    return "\n\n".join(turns)
 
 
 def complete(task: Task, gold: str, asked: tuple[float, float] | None = None) -> str:
@@ -140,59 +138,12 @@ def complete(task: Task, gold: str, asked: tuple[float, float] | None = None) ->
 
 def form_of(prompt: str) -> str:
     """Which of the forms a prompt is written in."""
-    if prompt.startswith("Human: \nTask: "):
-        for form, end in (("paper", _END), (PUBLISHED, _TRAINED_END)):
-            if prompt.endswith(end):
-                return form
+    for form, end in _ENDS.items():
+        if prompt.startswith("Human: \nTask: ") and prompt.endswith(end):
+            return form
     return "plain" if prompt.endswith(":") else "chat"
-
-
-def _paper(task: Task, instruction: str, text: str, emotion: str | None, _) -> str:
-    # The released prompts end every part with a full stop, unless one stands there.
-    stop = "" if text[-1] in ".!?" else "."
-    named = f" Emotion E: {emotion}." if emotion else ""
-    body = f"Task: {instruction} {task.noun}: {text}{stop}{named} {task.answer}: "
-    return f"Human: \n{body}\n\n{_END}"
-
-
-def _published(*parts) -> str:
-    return to_published(_paper(*parts))
 
 
 def to_published(prompt: str) -> str:
     """A prompt in form "paper" as the published checkpoints were trained on it."""
-    return prompt.removesuffix(_END) + _TRAINED_END
-
-
-def _plain(task: Task, instruction: str, text: str, emotion: str | None, _) -> str:
-    named = f"Emotion E: {emotion}\n" if emotion else ""
-    return f"{instruction}\n\n{task.noun}: {text}\n{named}{task.answer}:"
-
-
-def _chat(
-    task: Task, instruction: str, text: str, emotion: str | None, tokenizer
-) -> str:
-    if not getattr(tokenizer, "chat_template", None):
-        raise DataError('form "chat" needs a tokenizer with a chat template')
-    message = {
-        "role": "user",
-        "content": _plain(task, instruction, text, emotion, None),
-    }
-    try:
-        prompt = tokenizer.apply_chat_template(
-            [message], tokenize=False, add_generation_prompt=True
-        )
-    except Exception as error:  # a template is a program, and may do anything wrong
-        raise DataError(f"the tokenizer's chat template fails: {error}") from error
-    # The tokenizer adds its own start token again when it reads the prompt as text.
-    start = tokenizer.bos_token
-    adds_start = start and tokenizer("").input_ids == [tokenizer.bos_token_id]
-    return prompt.removeprefix(start) if adds_start else prompt
-
-
-_SHAPES = {
-    "paper": _paper,
-    PUBLISHED: _published,
-    "plain": _plain,
-    "chat": _chat,
-}
+    return prompt.removesuffix(_ENDS["paper"]) + _ENDS[PUBLISHED]

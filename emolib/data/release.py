@@ -10,7 +10,7 @@ from datasets import Dataset
 from emolib import DataError
 from emolib.data.aeb import FEATURES
 from emolib.data.prompts import PUBLISHED, to_published
-from emolib.data.rows import to_frame
+from emolib.data.rows import Rows, to_frame
 from emolib.tasks import TASKS
 
 # The released shape; the noun varies, instruction and text are free. An answer's name
@@ -51,7 +51,7 @@ def read_release(path: str | Path, form: str = "paper") -> Dataset:
     return Dataset.from_list(rows, features=FEATURES)
 
 
-def read_responses(path: str | Path, rows: Dataset | pd.DataFrame) -> pd.DataFrame:
+def read_responses(path: str | Path, rows: Rows) -> pd.DataFrame:
     """Somebody's answers to `rows`, as `predict.predict` gives them.
 
     A JSON line per answer: `row`, the item's 0-based place among `rows`, and

@@ -3,8 +3,10 @@
 import pandas as pd
 from datasets import Dataset
 
+Rows = Dataset | pd.DataFrame
 
-def to_frame(rows: Dataset | pd.DataFrame) -> pd.DataFrame:
+
+def to_frame(rows: Rows) -> pd.DataFrame:
     """The rows as a data frame of objects, numbered from 0; what is missing is None.
 
     >>> to_frame(Dataset.from_list([{"task": "V-reg", "emotion": None}]))
@@ -16,7 +18,7 @@ def to_frame(rows: Dataset | pd.DataFrame) -> pd.DataFrame:
     return frame.where(frame.notna(), None)
 
 
-def to_dataset(rows: Dataset | pd.DataFrame) -> Dataset:
+def to_dataset(rows: Rows) -> Dataset:
     """The rows as a Dataset; a Dataset comes back as it is."""
     if isinstance(rows, Dataset):
         return rows

@@ -53,8 +53,8 @@ def test_scores_are_shown_low_middle_and_high_as_asked_for():
     prompt = baselines.few_shot(build("EmoBank-A"), data="sample")[0]["prompt"]
     shown = sorted(float(answer) for answer in read_turns(prompt))
     assert len(shown) == 3 and 0 <= shown[0] < shown[1] < shown[2] <= 1
-    own = build("EmoBank-A", own_range=True)
-    prompt = baselines.few_shot(own, data="sample")[0]["prompt"]
+    released = build("EmoBank-A").map(lambda row: {"instruction": "As released."})
+    prompt = baselines.few_shot(released, data="sample")[0]["prompt"]
     assert all(1 <= float(answer) <= 5 for answer in read_turns(prompt))
 
 
@@ -123,3 +123,9 @@ def test_plain_form_shows_the_instruction_once():
 def test_impossible_examples_are_an_error(task, shots, reason):
     with pytest.raises(DataError, match=reason):
         baselines.few_shot(build(task), shots, data="sample")
+
+
+def test_data_frame_of_rows_gives_the_same_prompts():
+    rows = build("TDT")
+    found = baselines.few_shot(rows.to_pandas(), data="sample")
+    assert found.to_list() == baselines.few_shot(rows, data="sample").to_list()
