@@ -1,7 +1,6 @@
 """Instruction data, fine-tuning and evaluation for affect in text (EmoLLMs).
 
-    import emolib
-    emolib.annotate(["I got the job!!!"])  # a table: intensities, valence, emotions
+    import emolib emolib.annotate(["I got the job!!!"])  # a table: intensities, valence, emotions
 
 `annotate` and `Annotator` are loaded on first use: importing emolib stays quick.
 """
@@ -23,8 +22,8 @@ _FRONT_DOOR = ("Annotator", "annotate")
 class DataError(ValueError):
     """Input that cannot be used; the message names the file and line, or the setting.
 
-    Raised for files, rows, responses, run folders and parameters alike, so one
-    `except emolib.DataError` catches everything a user can mend.
+    Raised for files, rows, responses, run folders and parameters alike, so one `except
+    emolib.DataError` catches everything a user can mend.
     """
 
 

@@ -90,14 +90,14 @@ def annotate(
 ) -> None:
     """Annotates every text of a file: four intensities, valence, eleven emotions.
 
-    OUTPUT has INPUT's rows and columns in their order, and after them anger_intensity
-    (0 to 1), anger_class (0 to 3) and so on, valence (0 to 1), valence_class (-3 to 3),
-    has_anger and so on (true or false), each with a _confidence (0 to 1), and reason,
-    which says why a text could not be annotated. Equal texts are computed once. Beside
-    it OUTPUT.run holds the record of the run, and the finished rows until the end.
+    OUTPUT has INPUT's rows and columns in their order, and after them anger_intensity (0 to 1),
+    anger_class (0 to 3) and so on, valence (0 to 1), valence_class (-3 to 3), has_anger and so on
+    (true or false), each with a _confidence (0 to 1), and reason, which says why a text could not
+    be annotated. Equal texts are computed once. Beside it OUTPUT.run holds the record of the run,
+    and the finished rows until the end.
 
-    Stop it at any moment (Ctrl-C leaves OUTPUT's finished rows under a name with
-    .partial in it) and call it again with --resume.
+    Stop it at any moment (Ctrl-C leaves OUTPUT's finished rows under a name with .partial in it)
+    and call it again with --resume.
 
     Example: emolib annotate tweets.csv judged.parquet --text-column body --resume
     """
@@ -143,8 +143,8 @@ def _annotate(source: str, target: str, *given, **settings) -> None:
 def train(file: RunFile) -> None:
     """Fine-tunes as notebook 2 does with this run file, without its pictures.
 
-    For several GPUs: accelerate launch --config_file
-    notebooks/runs/accelerate/fsdp_qlora.yaml -m emolib train RUN.yaml
+    For several GPUs: accelerate launch --config_file notebooks/runs/accelerate/fsdp_qlora.yaml -m
+    emolib train RUN.yaml
     """
     from emolib import notebooks
 
@@ -154,8 +154,7 @@ def train(file: RunFile) -> None:
 
 @app.command()
 def run(
-    file: RunFile,
-    only: Annotated[list[str] | None, Option(help="a notebook's number, 02")] = None,
+    file: RunFile, only: Annotated[list[str] | None, Option(help="a notebook's number, 02")] = None
 ) -> None:
     """Executes the notebooks with this run file's parameters.
 
@@ -211,8 +210,7 @@ def convert(
 @app.command()
 def push(
     what: Annotated[
-        Literal["adapter", "model", "builder"],
-        Argument(help="builder: the code that builds AAID"),
+        Literal["adapter", "model", "builder"], Argument(help="builder: the code that builds AAID")
     ],
     repo: Annotated[str, Argument(metavar="ORG/NAME")],
     folder: Folder,

@@ -1,8 +1,8 @@
 """Runs the notebooks with a run file's parameters, which are checked first.
 
-papermill itself only warns of a parameter that a notebook does not know, and passes any
-type. Here both stop a run: before it starts (`run`, `train`), and in the notebook
-(`check`) for those who call papermill themselves.
+papermill itself only warns of a parameter that a notebook does not know, and passes any type. Here
+both stop a run: before it starts (`run`, `train`), and in the notebook (`check`) for those who call
+papermill themselves.
 """
 
 import ast
@@ -70,9 +70,9 @@ def read_run(file: str | Path, **changes) -> dict:
 def check(namespace: dict, **choices: tuple) -> None:
     """Stops a notebook that papermill gave a parameter it has not, or of another type.
 
-    Call it with `globals()` after the parameters cell; `choices` names the values that
-    a parameter may have. Parameters of the notebooks beside it are let through, as one
-    run file serves them all. DataError names the parameter.
+    Call it with `globals()` after the parameters cell; `choices` names the values that a parameter
+    may have. Parameters of the notebooks beside it are let through, as one run file serves them
+    all. DataError names the parameter.
     """
     for name, allowed in choices.items():
         if namespace[name] not in allowed:
@@ -96,17 +96,12 @@ def validate(given: dict, known: dict[str, str], where: str) -> None:
     """DataError for a parameter that is not in `known` (name -> type), or wrong."""
     for name, value in given.items():
         if name not in known:
-            raise DataError(
-                f"{where}: no parameter {name!r}: there are {', '.join(sorted(known))}"
-            )
+            raise DataError(f"{where}: no parameter {name!r}: there are {', '.join(sorted(known))}")
         kind = known[name]
-        if not isinstance(value, _TYPES[kind]) or (
-            isinstance(value, bool) and kind != "bool"
-        ):
+        if not isinstance(value, _TYPES[kind]) or (isinstance(value, bool) and kind != "bool"):
             hint = " (YAML wants a dot in it: 2.0e-4)" if kind == "float" else ""
             raise DataError(
-                f"{where}: parameter {name} is {reprlib.repr(value):.200}, expected"
-                f" {kind}{hint}"
+                f"{where}: parameter {name} is {reprlib.repr(value):.200}, expected {kind}{hint}"
             )
         if name in _WRITTEN:
             _check_place(name, value, where)
@@ -115,9 +110,9 @@ def validate(given: dict, known: dict[str, str], where: str) -> None:
 def run(file: str | Path, only: Collection[str] = ()) -> list[Path]:
     """Executes the notebooks with the parameters in a YAML file; the executed copies.
 
-    `only`: numbers of notebooks ("02"), else all. The copies lie under runs/NAME/, NAME
-    being the file's. Prints a line per notebook with its time. DataError, before
-    anything runs, names a parameter that no notebook has or that is of another type.
+    `only`: numbers of notebooks ("02"), else all. The copies lie under runs/NAME/, NAME being the
+    file's. Prints a line per notebook with its time. DataError, before anything runs, names a
+    parameter that no notebook has or that is of another type.
     """
     import papermill
 
@@ -146,9 +141,9 @@ def run(file: str | Path, only: Collection[str] = ()) -> list[Path]:
 def train(file: str | Path, **changes) -> Path:
     """The run folder of a run file's training: notebook 2's own cells, without Jupyter.
 
-    For launchers that start several processes: `accelerate launch -m emolib train
-    RUN.yaml`. `changes` are parameters in the place of the file's. Cells that only show
-    something (tag `look`) are left out.
+    For launchers that start several processes: `accelerate launch -m emolib train RUN.yaml`.
+    `changes` are parameters in the place of the file's. Cells that only show something (tag `look`)
+    are left out.
     """
     notebook = next(p for p in find_notebooks() if p.name.startswith("02"))
     given, known = read_run(file, **changes), read_parameters(notebook)
@@ -161,8 +156,7 @@ def run_cells(
 ) -> dict:
     """The namespace after a notebook's code cells were run in this process.
 
-    `given` replaces names after the parameters cell; cells with a tag in `without` are
-    left out.
+    `given` replaces names after the parameters cell; cells with a tag in `without` are left out.
     """
     cells = json.loads(Path(notebook).read_text(encoding="utf-8"))["cells"]
     namespace: dict = {"__name__": "__main__", "__annotations__": {}}
@@ -224,11 +218,7 @@ def report(done: list[Path], file: str | Path) -> str:
 
 def _read_types(notebooks: list[Path]) -> dict[str, str]:
     """Type's name of every parameter that any of the notebooks has."""
-    return {
-        name: kind
-        for path in notebooks
-        for name, (kind, _) in read_parameters(path).items()
-    }
+    return {name: kind for path in notebooks for name, (kind, _) in read_parameters(path).items()}
 
 
 def _check_place(name: str, value: str, where: str) -> None:
@@ -237,9 +227,7 @@ def _check_place(name: str, value: str, where: str) -> None:
     if name == "name" and "/" in plain:
         raise DataError(f"{where}: parameter name is {value!r}, expected no / or \\")
     if posixpath.normpath(plain).split("/")[0] == "..":
-        raise DataError(
-            f"{where}: parameter {name} is {value!r}, which leads out of the checkout"
-        )
+        raise DataError(f"{where}: parameter {name} is {value!r}, which leads out of the checkout")
 
 
 def _evaluate(node: ast.expr):

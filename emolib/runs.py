@@ -29,9 +29,7 @@ def provenance() -> dict:
         "commit": _read_commit(),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, {_name_gpu()}",
         "python": platform.python_version(),
-        "versions": {
-            name: found for name in _PACKAGES.split() if (found := _find(name))
-        },
+        "versions": {name: found for name in _PACKAGES.split() if (found := _find(name))},
     }
 
 
@@ -39,8 +37,8 @@ def provenance() -> dict:
 def opened(folder: str | Path, kind: str, settings: dict):
     """The run folder, locked: made anew, or taken up again if run.json agrees.
 
-    Raises DataError if another process works in the folder, or if run.json there was
-    made with other settings: the message names each setting that differs.
+    Raises DataError if another process works in the folder, or if run.json there was made with
+    other settings: the message names each setting that differs.
     """
     with locked(folder):
         match(folder, kind, settings)
@@ -60,9 +58,7 @@ def locked(folder: str | Path, empty: bool = False):
             lock = FileLock(folder / ".lock")
             lock.acquire(timeout=0)
         except Timeout:
-            raise DataError(
-                f"{folder}: another process works in this run folder"
-            ) from None
+            raise DataError(f"{folder}: another process works in this run folder") from None
     try:
         with _explaining(folder):
             for path in folder.glob("*") if empty else folder.rglob(".*.[0-9]*.tmp"):
@@ -80,9 +76,7 @@ def match(folder: str | Path, kind: str, settings: dict) -> None:
     path = Path(folder) / "run.json"
     settings = json.loads(json.dumps(settings))  # as it will be read back
     # A run that made nothing is begun anew.
-    if not path.exists() or not (
-        "finished" in (there := read(folder)) or _has_output(path.parent)
-    ):
+    if not path.exists() or not ("finished" in (there := read(folder)) or _has_output(path.parent)):
         with _explaining(folder):
             write_json(path, {"kind": kind, "settings": settings, **provenance()})
         return
@@ -120,22 +114,18 @@ def read(folder: str | Path) -> dict:
 def finish(folder: str | Path, **results) -> None:
     """Marks the run finished and adds what it found to its run.json."""
     record = read(folder)
-    write_json(
-        Path(folder) / "run.json", record | {"finished": provenance()["made"]} | results
-    )
+    write_json(Path(folder) / "run.json", record | {"finished": provenance()["made"]} | results)
 
 
 def read_settings(kind: type, given: dict, what: str, least=None, choices=None):
     """An instance of the settings dataclass `kind`.
 
-    `least`: names to the least number allowed; `choices`: names to allowed values. None
-    is always allowed. DataError names an unknown setting, or one that is not allowed.
+    `least`: names to the least number allowed; `choices`: names to allowed values. None is always
+    allowed. DataError names an unknown setting, or one that is not allowed.
     """
     known = [field.name for field in fields(kind)]
     if unknown := sorted(set(given) - set(known)):
-        raise DataError(
-            f"no {what} setting {', '.join(unknown)}: there are {', '.join(known)}"
-        )
+        raise DataError(f"no {what} setting {', '.join(unknown)}: there are {', '.join(known)}")
     chosen = kind(**given)
     for name, limit in (least or {}).items():
         value = getattr(chosen, name)

@@ -24,31 +24,29 @@ DIGITS = 4  # decimals of scores and confidences
 _KEPT = 50_000  # distinct texts whose rows are remembered, about 40 MB
 
 
-def annotate(
-    texts: Iterable[str], model: str = DEFAULT_MODEL, **settings
-) -> pd.DataFrame:
+def annotate(texts: Iterable[str], model: str = DEFAULT_MODEL, **settings) -> pd.DataFrame:
     """One row per text, in the order given; a Series keeps its index.
 
-    `model`: whatever `models.load` takes, or "vader" or "textblob", which need no model
-    and predict valence alone. `settings` are the fields of `ModelSettings`; `tasks`
-    names what to predict. Columns, after `text`:
+    `model`: whatever `models.load` takes, or "vader" or "textblob", which need no model and predict
+    valence alone. `settings` are the fields of `ModelSettings`; `tasks` names what to predict.
+    Columns, after `text`:
 
     anger_intensity and so on for fear, joy, sadness (EI-reg): 0 to 1;
     anger_class and so on (EI-oc): 0 none, 1 low, 2 moderate, 3 high;
     valence (V-reg): 0 most negative to 1 most positive;
     valence_class (V-oc): -3 to 3;
     has_anger and so on for eleven emotions (E-c): True or False;
-    each of these with `_confidence`, the model's own probability, 0 to 1, of the class
-      or of the True or False beside it, or that a score lies within 0.1 of the one
-      beside it (after temperature scaling where the model has a calibration.json, as
-      the bundled one has, see notebook 7; else as the model gives it);
-    with `coverage`, anger_intensity_low and _high and so on for every score: the ends
-      of an interval that holds the raters' mean in that share of texts like those of
-      SemEval-2018 (split-conformal; a promise about many texts, not about one);
+    each of these with `_confidence`, the model's own probability, 0 to 1, of the class or of the
+      True or False beside it, or that a score lies within 0.1 of the one beside it (after
+      temperature scaling where the model has a calibration.json, as the bundled one has, see
+      notebook 7; else as the model gives it);
+    with `coverage`, anger_intensity_low and _high and so on for every score: the ends of an
+      interval that holds the raters' mean in that share of texts like those of SemEval-2018
+      (split-conformal; a promise about many texts, not about one);
     reason: why a text was not annotated, or that it was cut; else missing.
 
-    What cannot be annotated (no text, an empty one) is missing and never an exception.
-    Equal texts are computed once. DataError for an unknown task, setting or model.
+    What cannot be annotated (no text, an empty one) is missing and never an exception. Equal texts
+    are computed once. DataError for an unknown task, setting or model.
     """
     return Annotator(model, **settings)(texts)
 

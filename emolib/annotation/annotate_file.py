@@ -1,8 +1,8 @@
 """A file of texts in, the same file with affect beside each text out; resumable.
 
-Rows are annotated in chunks. Each finished chunk is a small Parquet file in the run
-folder beside the target; the target itself is put together at the end and renamed into
-place. Memory does not grow with the file.
+Rows are annotated in chunks. Each finished chunk is a small Parquet file in the run folder beside
+the target; the target itself is put together at the end and renamed into place. Memory does not
+grow with the file.
 """
 
 import shutil
@@ -39,16 +39,16 @@ def annotate_file(
 ) -> Path:
     """The target's path: the source's rows and columns, and those of `annotate`.
 
-    `source` "-" is standard input, kept beside the target until the end. `settings` are
-    those of `annotate`; an `Annotator` as `model` has its own. TARGET.run holds the
-    record (settings, hashes, versions, rows per second, peak memory) and, until the
-    end, the finished chunks: with `files.resume` a killed run goes on there and ends
-    with the same bytes as an undisturbed one; without anything to go on from it starts.
+    `source` "-" is standard input, kept beside the target until the end. `settings` are those of
+    `annotate`; an `Annotator` as `model` has its own. TARGET.run holds the record (settings,
+    hashes, versions, rows per second, peak memory) and, until the end, the finished chunks: with
+    `files.resume` a killed run goes on there and ends with the same bytes as an undisturbed one;
+    without anything to go on from it starts.
 
-    DataError for a source that cannot be read, before anything is computed; for a
-    target or an unfinished run that is there already, unless `files` says to resume or
-    overwrite; and for a run folder made with other settings, which it names. After
-    Ctrl-C the finished rows stand in TARGET's name with `.partial` before its ending.
+    DataError for a source that cannot be read, before anything is computed; for a target or an
+    unfinished run that is there already, unless `files` says to resume or overwrite; and for a run
+    folder made with other settings, which it names. After Ctrl-C the finished rows stand in
+    TARGET's name with `.partial` before its ending.
     """
     files, target = files or Settings(), Path(target)
     folder = target.with_name(f"{target.name}.run")
@@ -229,8 +229,7 @@ class _Job:
         """The source's rows, as far as they are done, with their values beside them."""
         done = takewhile(lambda chunk: chunk[1].is_file(), self._read_chunks())
         frames = (
-            pd.concat([frame, self._read_part(part, len(frame))], axis=1)
-            for frame, part in done
+            pd.concat([frame, self._read_part(part, len(frame))], axis=1) for frame, part in done
         )
         # In the folder first: what a kill leaves there, the next call removes.
         whole = self.folder / "target"

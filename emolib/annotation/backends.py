@@ -72,10 +72,7 @@ class LanguageModel:
             return []
         kept = [self._shorten(text) for text in texts]
         rows = [
-            {
-                **question,
-                **render({**question, "text": text}, self.form, self.tokenizer),
-            }
+            {**question, **render({**question, "text": text}, self.form, self.tokenizer)}
             for text, _ in kept
             for question in self.questions
         ]
@@ -123,12 +120,8 @@ def join(questions: list[dict], records: list[dict], weights: dict) -> list[floa
     means: dict[str, float] = {}
     for question, record in zip(questions, records, strict=True):
         task, emotion = question["task"], question["emotion"]
-        mean = means[name_part(task, emotion)] = compute_mean(
-            task, record["probabilities"]
-        )
-        answers |= stacked_regression.read_answers(
-            task, emotion, record["probabilities"], mean
-        )
+        mean = means[name_part(task, emotion)] = compute_mean(task, record["probabilities"])
+        answers |= stacked_regression.read_answers(task, emotion, record["probabilities"], mean)
     return [
         stacked_regression.join_one(answers, weights[key]) if key in weights else mean
         for key, mean in means.items()
@@ -140,9 +133,7 @@ def _read_level(calibration, coverage: float | None) -> str | None:
     if coverage is None:
         return None
     level = f"{coverage:g}"
-    known = sorted(
-        {name for widths in calibration.half_widths.values() for name in widths}
-    )
+    known = sorted({name for widths in calibration.half_widths.values() for name in widths})
     if level not in known:
         there = f"there are {', '.join(known)}" if known else "this model has none"
         raise DataError(

@@ -48,16 +48,12 @@ def check_free(source, present: Iterable[str], added: Iterable[str]) -> None:
 
 
 def read_record(
-    question: dict,
-    probabilities: dict,
-    mean: float,
-    calibration,
-    level: str | None = None,
+    question: dict, probabilities: dict, mean: float, calibration, level: str | None = None
 ) -> dict[str, float]:
     """Column -> value from an answer's probabilities and mean.
 
-    `question`: task and emotion. `calibration`: a `calibration.Calibration`. `level`:
-    "0.9" and the like, for the ends of an interval around a score.
+    `question`: task and emotion. `calibration`: a `calibration.Calibration`. `level`: "0.9" and the
+    like, for the ends of an interval around a score.
     """
     from emolib.evaluation.decision_rules import decide_one  # scikit-learn: slow
 
@@ -70,10 +66,7 @@ def read_record(
         scaled = scale_labels(given, temperature)
         scaled = dict(zip(probabilities, scaled, strict=True))
         return _read_labels(pattern, decided, scaled)
-    column, values = (
-        pattern.format(emotion),
-        np.array([float(x) for x in probabilities]),
-    )
+    column, values = (pattern.format(emotion), np.array([float(x) for x in probabilities]))
     near = NEAR if task.kind == "score" else 0
     confidence = scale(given, temperature)[np.abs(values - decided) <= near].sum()
     found = {column: float(decided), f"{column}_confidence": min(1.0, confidence)}

@@ -1,7 +1,7 @@
 """`annotate` on a Ray cluster: a folder of Parquet in, a folder of Parquet out.
 
-Needs the extra `scale`. Ray brings the rows to the workers, restarts what dies, and
-runs on the machines it was started on, or on this one.
+Needs the extra `scale`. Ray brings the rows to the workers, restarts what dies, and runs on the
+machines it was started on, or on this one.
 """
 
 from pathlib import Path
@@ -31,19 +31,18 @@ def annotate_folder(
 ) -> str:
     """The target: the source's rows, each with `annotate`'s columns.
 
-    Ray 2.60 is asked to keep the rows' order and was seen not to once: bring a column
-    to sort by where the order matters.
+    Ray 2.60 is asked to keep the rows' order and was seen not to once: bring a column to sort by
+    where the order matters.
 
-    `workers` processes hold one model each and take `chunk` rows at a time, with `cpus`
-    cores and `gpus` of a GPU apiece (0.5: two share one). Reading and writing need
-    cores of their own: where the workers have them all, Ray waits for ever. Equal
-    texts are computed once per worker. Values are those of `annotate` to the
-    precision's rounding, since other texts share their batches. `settings` as there.
-    `source` and `target` may be addresses that Ray knows (s3://...); a local target
-    appears whole or not at all.
+    `workers` processes hold one model each and take `chunk` rows at a time, with `cpus` cores and
+    `gpus` of a GPU apiece (0.5: two share one). Reading and writing need cores of their own: where
+    the workers have them all, Ray waits for ever. Equal texts are computed once per worker. Values
+    are those of `annotate` to the precision's rounding, since other texts share their batches.
+    `settings` as there. `source` and `target` may be addresses that Ray knows (s3://...); a local
+    target appears whole or not at all.
 
-    DataError for a missing package, a source without the column or with ours already,
-    and a target that is there. What a worker raises comes as Ray's own error.
+    DataError for a missing package, a source without the column or with ours already, and a target
+    that is there. What a worker raises comes as Ray's own error.
     """
     ray = _import_ray()
     remote = "://" in str(target)
@@ -95,7 +94,5 @@ def _import_ray():
     try:
         import ray.data
     except ImportError as error:
-        raise DataError(
-            f"Ray is not installed ({error}): pip install 'emolib[scale]'"
-        ) from None
+        raise DataError(f"Ray is not installed ({error}): pip install 'emolib[scale]'") from None
     return ray

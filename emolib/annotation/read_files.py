@@ -1,7 +1,7 @@
 """Files of texts, read in chunks of rows: CSV, TSV, JSONL, Parquet, lines.
 
-A CSV's cells stay the strings they are ("007" stays "007"); JSONL's and Parquet's
-values keep their types where the target has them. Nothing in a file is evaluated.
+A CSV's cells stay the strings they are ("007" stays "007"); JSONL's and Parquet's values keep their
+types where the target has them. Nothing in a file is evaluated.
 """
 
 import csv
@@ -55,14 +55,12 @@ def find_format(path: str | Path, given: str | None = None) -> str:
     return format
 
 
-def inspect(
-    path: str | Path, column: str = "text", format: str | None = None, **options
-) -> Source:
+def inspect(path: str | Path, column: str = "text", format: str | None = None, **options) -> Source:
     """The file's `Source`, after all of it was read once: nothing fails hours later.
 
-    `options`: `Source`'s encoding, delimiter (None: a comma, a tab for TSV), quotes.
-    DataError names the file and line of what cannot be read, and the columns there are
-    if `column` is not among them.
+    `options`: `Source`'s encoding, delimiter (None: a comma, a tab for TSV), quotes. DataError
+    names the file and line of what cannot be read, and the columns there are if `column` is not
+    among them.
     """
     path = Path(path)
     if not path.is_file():
@@ -158,22 +156,18 @@ def _read_text(source: Source) -> Iterator[str]:
 def _read_cells(source: Source) -> Iterator[list[str]]:
     """A CSV's header, then its rows, all of the header's length.
 
-    By `csv`, not by pandas: that one fills short rows up and does not name the line of
-    a quotation mark that is never closed.
+    By `csv`, not by pandas: that one fills short rows up and does not name the line of a quotation
+    mark that is never closed.
     """
     csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
     quoting = csv.QUOTE_MINIMAL if source.quotes else csv.QUOTE_NONE
-    rows = csv.reader(
-        _read_text(source), delimiter=source.delimiter, strict=True, quoting=quoting
-    )
+    rows = csv.reader(_read_text(source), delimiter=source.delimiter, strict=True, quoting=quoting)
     width, begins = 0, 1
     try:
         for row in rows:
             width = width or len(row)
             if row and len(row) != width:
-                raise DataError(
-                    f"{source.path}:{begins}: {len(row)} cells, the header has {width}"
-                )
+                raise DataError(f"{source.path}:{begins}: {len(row)} cells, the header has {width}")
             if row:
                 yield row
             begins = rows.line_num + 1
@@ -220,9 +214,7 @@ def _scan_parquet(source: Source) -> tuple[int, tuple[str, ...]]:
         kind = kind.value_type if pa.types.is_dictionary(kind) else kind
         texts = (pa.string(), pa.large_string(), pa.string_view(), pa.null())
         if kind not in texts:
-            raise DataError(
-                f"{source.path}: column {source.column!r} holds {kind}, not texts"
-            )
+            raise DataError(f"{source.path}: column {source.column!r} holds {kind}, not texts")
     return rows, tuple(schema.names)
 
 

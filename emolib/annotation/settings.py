@@ -30,8 +30,7 @@ class ModelSettings:
         int, Option(help="of a text; what comes after is not read, see `reason`")
     ] = 512
     coverage: Annotated[
-        float | None,
-        Option(help="of intervals around scores: 0.8, 0.9 or 0.95 of all texts"),
+        float | None, Option(help="of intervals around scores: 0.8, 0.9 or 0.95 of all texts")
     ] = None
     dtype: Annotated[
         str | None,
@@ -42,9 +41,9 @@ class ModelSettings:
     ] = None
     quantization: Annotated[str | None, Option(help="nf4 or int8")] = None
     adapter: str | None = None  # see models.load
-    backend: Annotated[
-        str, Option(help="or llama.cpp, which keeps a .gguf file quantized")
-    ] = "transformers"
+    backend: Annotated[str, Option(help="or llama.cpp, which keeps a .gguf file quantized")] = (
+        "transformers"
+    )
     device: Annotated[str, Option(help="auto, cpu, cuda, cuda:1")] = "auto"
     form: Annotated[
         str | None,
@@ -61,18 +60,10 @@ class ModelSettings:
 class FileSettings:
     """How a file is read, worked through and written; `chunk` can move last digits."""
 
-    resume: Annotated[
-        bool, Option("--resume", help="go on where a killed run stopped")
-    ] = False
-    overwrite: Annotated[
-        bool, Option("--overwrite", help="start anew over what is there")
-    ] = False
-    chunk: Annotated[
-        int, Option(help="rows between two savings: what a kill can cost")
-    ] = 512
-    input_format: Annotated[
-        Format | None, Option(help="if the ending does not say it")
-    ] = None
+    resume: Annotated[bool, Option("--resume", help="go on where a killed run stopped")] = False
+    overwrite: Annotated[bool, Option("--overwrite", help="start anew over what is there")] = False
+    chunk: Annotated[int, Option(help="rows between two savings: what a kill can cost")] = 512
+    input_format: Annotated[Format | None, Option(help="if the ending does not say it")] = None
     output_format: Annotated[
         Format | None, Option(help="if the ending does not say it; else csv for -")
     ] = None

@@ -20,19 +20,16 @@ def write(
 ) -> None:
     """Frames of the same columns as one file, whole or not at all.
 
-    What CSV, TSV and Parquet have no type for (JSONL's mixed values, lists in a CSV)
-    stands there as JSON. `escape`: in CSV and TSV an apostrophe stands before what a
-    spreadsheet would run as a formula, in names of columns, too; off, because "@name"
-    and "-5" are common and meant.
+    What CSV, TSV and Parquet have no type for (JSONL's mixed values, lists in a CSV) stands there
+    as JSON. `escape`: in CSV and TSV an apostrophe stands before what a spreadsheet would run as a
+    formula, in names of columns, too; off, because "@name" and "-5" are common and meant.
     """
     with files.replacing(path) as temporary:
         if format == "parquet":
             _write_parquet(frames, temporary)
             return
         # Half a character is written as its escape, which is what JSON has for it.
-        with temporary.open(
-            "w", encoding="utf-8", errors="backslashreplace", newline=""
-        ) as file:
+        with temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
             for number, frame in enumerate(frames):
                 if format == "jsonl":
                     file.writelines(_write_json(frame))
@@ -40,9 +37,7 @@ def write(
                     _write_cells(_spell(frame), file, format, escape, not number)
 
 
-def _write_cells(
-    frame: pd.DataFrame, file, format: str, escape: bool, header: bool
-) -> None:
+def _write_cells(frame: pd.DataFrame, file, format: str, escape: bool, header: bool) -> None:
     texts = [name for name in frame if frame[name].dtype == "str"]
     # Python 3.11 quotes no lone \r, where readers would break the line.
     returns = any("\r" in name for name in frame) or any(

@@ -1,7 +1,7 @@
 """The paper's other rows: lexicons, encoders with a head, few-shot prompts, API models.
 
-`lexicon`, `encoder` and `few_shot` are functions, `api` is a module. All are imported
-on first use, so that a lexicon needs no torch and an encoder no `openai`.
+`lexicon`, `encoder` and `few_shot` are functions, `api` is a module. All are imported on first use,
+so that a lexicon needs no torch and an encoder no `openai`.
 """
 
 from importlib import import_module

@@ -44,25 +44,20 @@ class Settings:
 
 
 def predict(
-    rows: Dataset,
-    model: str,
-    base_url: str | None = None,
-    run: str | Path = "runs/api",
-    **settings,
+    rows: Dataset, model: str, base_url: str | None = None, run: str | Path = "runs/api", **settings
 ) -> pd.DataFrame:
     """One row per prompt, in the order given: id, task, emotion, response.
 
-    `rows` needs id, task, emotion and prompt (see `aeb.build`). `base_url` None is
-    OpenAI's own address, whatever OPENAI_BASE_URL says. Every prompt is one user
-    message (see `unwrap`). A null from the server, such as a refusal, is an empty
-    response. `settings` are the fields of `Settings`; the key comes from the
-    environment alone.
+    `rows` needs id, task, emotion and prompt (see `aeb.build`). `base_url` None is OpenAI's own
+    address, whatever OPENAI_BASE_URL says. Every prompt is one user message (see `unwrap`). A null
+    from the server, such as a refusal, is an empty response. `settings` are the fields of
+    `Settings`; the key comes from the environment alone.
 
-    Responses are stored as they arrive: after a kill or failures the same call requests
-    only what is missing. A finished run is read back without a request or a key.
-    DataError for a bad setting or address, a missing key, an estimate above the budget,
-    a folder made with other rows, model or settings, and, at the end, for prompts
-    without a response (20 failures in a row end the run earlier).
+    Responses are stored as they arrive: after a kill or failures the same call requests only what
+    is missing. A finished run is read back without a request or a key. DataError for a bad setting
+    or address, a missing key, an estimate above the budget, a folder made with other rows, model or
+    settings, and, at the end, for prompts without a response (20 failures in a row end the run
+    earlier).
     """
     chosen = _read_settings(settings)
     if not len(rows):

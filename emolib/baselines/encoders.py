@@ -1,8 +1,8 @@
 """An encoder with one fully connected layer on top, one model per task.
 
-The paper's section 4.1: BERT-base, RoBERTa-base and SentiBERT, with mean squared error
-for the scores, cross-entropy for the classes and, for E-c, binary cross-entropy on
-logits. "minilm" (22 million parameters, a package that needs no hub) trains on a CPU.
+The paper's section 4.1: BERT-base, RoBERTa-base and SentiBERT, with mean squared error for the
+scores, cross-entropy for the classes and, for E-c, binary cross-entropy on logits. "minilm" (22
+million parameters, a package that needs no hub) trains on a CPU.
 """
 
 import json
@@ -66,16 +66,15 @@ def encoder(
     """Predictions on the test split (id, task, emotion, prediction), and the model.
 
     A prediction is what `parsing.parse` gives: a float within `Task.range`, a key of
-    `Task.classes`, or a tuple of the labels with a probability of 0.5 or more. Rows are
-    in the order of `corpora.read`; the model is a folder that transformers loads.
-    `model` is an alias of `catalog.ENCODERS`, a Hub id or a folder. EI tasks have one
-    model for all emotions, which reads the emotion's name before the text. The epoch
-    with the lowest dev loss counts. `run` None is runs/encoder-<task>; `settings` are the fields of
-    `Settings`.
+    `Task.classes`, or a tuple of the labels with a probability of 0.5 or more. Rows are in the
+    order of `corpora.read`; the model is a folder that transformers loads. `model` is an alias of
+    `catalog.ENCODERS`, a Hub id or a folder. EI tasks have one model for all emotions, which reads
+    the emotion's name before the text. The epoch with the lowest dev loss counts. `run` None is
+    runs/encoder-<task>; `settings` are the fields of `Settings`.
 
-    An interrupted run goes on from its last epoch and ends with the same predictions; a
-    finished one is read back. Raises DataError for an unknown task, split or setting, a
-    model that can't be loaded, a training that diverges, and a folder made otherwise.
+    An interrupted run goes on from its last epoch and ends with the same predictions; a finished
+    one is read back. Raises DataError for an unknown task, split or setting, a model that can't be
+    loaded, a training that diverges, and a folder made otherwise.
     """
     found, least = get(task), dict.fromkeys(_COUNTS, 1) | {"learning_rate": 1e-12}
     chosen = runs.read_settings(Settings, settings, "encoder", least, _CHOICES)
@@ -166,9 +165,7 @@ def _load(source: str, task: Task, max_length: int):
             f" with safetensors or {', '.join(catalog.ENCODERS)})"
         ) from error
     if max_length > tokenizer.model_max_length:
-        raise DataError(
-            f"max_length is {max_length}, {source} reads {tokenizer.model_max_length}"
-        )
+        raise DataError(f"max_length is {max_length}, {source} reads {tokenizer.model_max_length}")
     return model, tokenizer
 
 

@@ -13,12 +13,11 @@ NAMES = ("vader", "textblob")
 def lexicon(name: str, rows: Dataset) -> pd.DataFrame:
     """A lexicon's judgement of each item it can judge: id, task, emotion, prediction.
 
-    Both give a text's polarity in [-1, 1] (VADER's compound score, TextBlob's default
-    pattern lexicon). For valence scores it is mapped to the task's range; for TDT it is
-    the polarity's sign, 0 being neutral. Items of other tasks (emotions, arousal, five
-    or seven classes) are left out, as no lexicon here says anything about them.
-    `rows` as `aeb.build` or `aeb.read_release` gives them; predictions are values as
-    `parsing.parse` gives.
+    Both give a text's polarity in [-1, 1] (VADER's compound score, TextBlob's default pattern
+    lexicon). For valence scores it is mapped to the task's range; for TDT it is the polarity's
+    sign, 0 being neutral. Items of other tasks (emotions, arousal, five or seven classes) are left
+    out, as no lexicon here says anything about them. `rows` as `aeb.build` or `aeb.read_release`
+    gives them; predictions are values as `parsing.parse` gives.
 
     Raises DataError for an unknown lexicon and if no item is of a task it can judge.
     """
@@ -29,8 +28,7 @@ def lexicon(name: str, rows: Dataset) -> pd.DataFrame:
     frame = frame[frame["task"].map(judged).astype(bool)].reset_index(drop=True)
     if not len(frame):
         raise DataError(
-            f"{name} judges valence scores and TDT; there are only items of"
-            f" {', '.join(judged)}"
+            f"{name} judges valence scores and TDT; there are only items of {', '.join(judged)}"
         )
     measure = load(name)
     polarities = {text: measure(text) for text in frame["text"].unique()}

@@ -1,10 +1,9 @@
-"""The answers that a task allows, as a tree of tokens; their probabilities, read.
+"""The answers that a task allows, as a tree of tokens, and their probabilities.
 
-Every task's answers are known beforehand: a class, a number, a list of labels. Their
-tokens form a tree. Appended to a prompt as branches (`prefix_tree.Item`), one forward pass
-gives the model's distribution at every fork, hence the probability of each answer among
-those allowed. Where first tokens differ, as for classes that begin with their number,
-nothing has to be appended at all.
+The answers of every task are known: a class, a number, a list of labels. Their tokens form a tree.
+Appended to a prompt as branches (`prefix_tree.Item`), one forward pass gives the model's
+distribution at every fork, hence the probability of each answer among those allowed. Where first
+tokens differ, as for classes that begin with their number, nothing has to be appended at all.
 """
 
 from collections.abc import Sequence
@@ -25,9 +24,9 @@ STEP = 0.1  # of a score's range: digits that say less than this are not asked f
 class Choices:
     """A task's allowed answers in one tokenizer.
 
-    `tokens` and `parents` are the branches to append. A fork is a branch's number, -1
-    for the prompt's last token; `forks` and `targets` name the fork and the next token
-    of each edge, `paths` the edges of each answer, whose values are `values`.
+    `tokens` and `parents` are the branches to append. A fork is a branch's number, -1 for the
+    prompt's last token; `forks` and `targets` name the fork and the next token of each edge,
+    `paths` the edges of each answer, whose values are `values`.
     """
 
     task: Task
@@ -74,8 +73,8 @@ class Choices:
     def measure(self, logits: torch.Tensor) -> torch.Tensor:
         """Log-probabilities [prompts, answers].
 
-        `logits`: [prompts, places, candidates]. Softmax over each fork's edges alone,
-        in float32: answers that are not allowed have no part in it. Gradients pass.
+        `logits`: [prompts, places, candidates]. Softmax over each fork's edges alone, in float32:
+        answers that are not allowed have no part in it. Gradients pass.
         """
         column = {token: number for number, token in enumerate(self.candidates)}
         steps = logits.new_empty((len(logits), len(self.forks)), dtype=torch.float32)
@@ -87,23 +86,19 @@ class Choices:
 
 
 def list_choices(
-    task: str,
-    asked: tuple[float, float] | None,
-    prompt: str,
-    tokenizer,
-    style: str = "after",
+    task: str, asked: tuple[float, float] | None, prompt: str, tokenizer, style: str = "after"
 ) -> Choices:
     """The answers allowed after `prompt`, a prompt of the task that asks for `asked`.
 
     `style`: how answers become tokens, see `tokens`.
 
-    Scores: numbers with three decimals in the range asked for, gathered where their
-    next digits make less than STEP of it. Ordinal tasks: the classes. Label tasks:
-    every label alone and every pair in the corpus's order, as `read_labels` needs.
+    Scores: numbers with three decimals in the range asked for, gathered where their next digits
+    make less than STEP of it. Ordinal tasks: the classes. Label tasks: every label alone and every
+    pair in the corpus's order, as `read_labels` needs.
     """
     gap = " " if form_of(prompt) == "plain" else ""
-    # All prompts of a task end alike from the answer's name on, and what stands before
-    # does not change the answer's tokens: so the tree is grown once.
+    # All prompts of a task end alike from the answer's name on, and what stands before does not
+    # change the answer's tokens: so the tree is grown once.
     tail = prompt[max(0, prompt.rfind(get(task).answer)) :]
     style = choose_style(style, prompt)
     return _list_after(task, asked, tail, gap, tokenizer, style)
@@ -120,8 +115,7 @@ def _list_after(task: str, asked, tail: str, gap: str, tokenizer, style) -> Choi
             ids[:-1] if isinstance(value, tuple) and len(value) == 2 else ids
             for ids, value in zip(answers, values, strict=True)
         ]
-    width = STEP * (asked[1] - asked[0]) if found.kind == "score" else 0.0
-    return _Tree(list(zip(answers, values, strict=True)), width).finish(found, asked)
+    return _grow(found, asked, list(zip(answers, values, strict=True)))
 
 
 def _spell(task: Task, asked) -> tuple[list, list[str]]:
@@ -144,72 +138,53 @@ def _spell(task: Task, asked) -> tuple[list, list[str]]:
     return values, texts
 
 
-class _Tree:
-    """Grows the token tree of answers, as deep as they have to be told apart."""
+def _grow(task: Task, asked, answers: list[tuple[list[int], object]]) -> Choices:
+    """The tree of answers (tokens, value), as deep as they have to be told apart.
 
-    def __init__(self, answers: list[tuple[list[int], object]], width: float):
-        self.width = width
-        self.tokens: list[int] = []
-        self.parents: list[int] = []
-        self.edges: list[tuple[int, int]] = []
-        self.leaves: list[tuple[list[int], object]] = []
-        self._grow(answers, depth=0, node=-1, path=[])
+    Numbers whose next digits make less than STEP of the range are one answer: their middle.
+    """
+    width = STEP * (asked[1] - asked[0]) if task.kind == "score" else 0.0
+    tokens, parents, edges, leaves = [], [], [], []
 
-    def finish(self, task: Task, asked) -> Choices:
-        """The grown tree as a task's choices."""
-        paths = np.zeros((len(self.leaves), len(self.edges)), dtype=np.float32)
-        for number, (path, _) in enumerate(self.leaves):
-            paths[number, path] = 1
-        forks, targets = zip(*self.edges, strict=True)
-        values = [value for _, value in self.leaves]
-        return Choices(
-            task,
-            asked,
-            self.tokens,
-            self.parents,
-            list(forks),
-            list(targets),
-            paths,
-            values,
-        )
+    def is_one(answers: list) -> bool:
+        values = [value for _, value in answers]
+        return len(answers) == 1 or (width > 0 and max(values) - min(values) < width)
 
-    def _grow(self, answers, depth: int, node: int, path: list[int]) -> None:
-        if self._are_one(answers):
-            self.leaves.append((path, _join([value for _, value in answers])))
+    def grow(answers: list, depth: int, node: int, path: list[int]) -> None:
+        if is_one(answers):
+            values = [value for _, value in answers]
+            value = values[0] if len(values) == 1 else float(np.mean(values))
+            leaves.append((path, value))
             return
         by_token: dict[int, list] = {}
         for ids, value in answers:
             by_token.setdefault(ids[depth], []).append((ids, value))
         for token, below in by_token.items():
-            ahead = path
+            ahead, following = path, node
             if len(by_token) > 1:
-                self.edges.append((node, token))
-                ahead = [*path, len(self.edges) - 1]
-            following = node
-            if not self._are_one(below):
-                following = len(self.tokens)
-                self.tokens.append(token)
-                self.parents.append(node)
-            self._grow(below, depth + 1, following, ahead)
+                edges.append((node, token))
+                ahead = [*path, len(edges) - 1]
+            if not is_one(below):
+                following = len(tokens)
+                tokens.append(token)
+                parents.append(node)
+            grow(below, depth + 1, following, ahead)
 
-    def _are_one(self, answers) -> bool:
-        if len(answers) == 1:
-            return True
-        values = [value for _, value in answers]
-        return self.width > 0 and max(values) - min(values) < self.width
-
-
-def _join(values: list):
-    """One answer's value; the middle of the numbers that were not told apart."""
-    return values[0] if len(values) == 1 else float(np.mean(values))
+    grow(answers, depth=0, node=-1, path=[])
+    paths = np.zeros((len(leaves), len(edges)), dtype=np.float32)
+    for number, (path, _) in enumerate(leaves):
+        paths[number, path] = 1
+    forks, targets = map(list, zip(*edges, strict=True))
+    values = [value for _, value in leaves]
+    return Choices(task, asked, tokens, parents, forks, targets, paths, values)
 
 
 def read_labels(choices: Choices, probabilities: np.ndarray) -> np.ndarray:
     """[prompts, labels]: how probable it is that the list holds each label.
 
-    A list is read as a chain: which label follows depends on the one before. The first
-    label's probabilities and those of each pair (`probabilities`, over the choices)
-    then give every label's by summing over all lists.
+    A list is read as a chain: which label follows depends on the one before. The first label's
+    probabilities and those of each pair (`probabilities`, over the choices) then give every label's
+    by summing over all lists.
     """
     labels = choices.task.labels
     place = {label: number for number, label in enumerate(labels)}
@@ -223,15 +198,11 @@ def read_labels(choices: Choices, probabilities: np.ndarray) -> np.ndarray:
     following = pair / np.maximum(first, 1e-12)[..., None]
     held = first
     for label in range(len(labels)):  # what comes before it is final by then
-        held[:, label] += np.einsum(
-            "pk,pk->p", held[:, :label], following[:, :label, label]
-        )
+        held[:, label] += np.einsum("pk,pk->p", held[:, :label], following[:, :label, label])
     return held.clip(0, 1)
 
 
-def read_list(
-    choices: Choices, probabilities: np.ndarray, chosen: Sequence[str]
-) -> float:
+def read_list(choices: Choices, probabilities: np.ndarray, chosen: Sequence[str]) -> float:
     """The probability of exactly the list `chosen`, by the same chain.
 
     `probabilities`: [answers], of one prompt.

@@ -1,8 +1,8 @@
 """Prompts in, probabilities of the answers that their tasks allow out. No sampling.
 
-Every prompt is one forward pass over tokens of its own: what it shares with others is
-computed once (`prefix_tree`), the allowed answers follow it as branches
-(`answer_tree`), and the language-model head computes their tokens alone.
+Every prompt is one forward pass over tokens of its own: what it shares with others is computed once
+(`prefix_tree`), the allowed answers follow it as branches (`answer_tree`), and the language-model
+head computes their tokens alone.
 """
 
 from collections.abc import Callable, Sequence
@@ -36,8 +36,8 @@ class Question:
 def read_questions(rows, tokenizer, style: str = "after") -> list[Question]:
     """One question per row of a Dataset with task, emotion and prompt, in order.
 
-    Rows without an instruction ask for the corpus's own range. `style`: how the model's
-    answers become tokens, see `models.tokens`.
+    Rows without an instruction ask for the corpus's own range. `style`: how the model's answers
+    become tokens, see `models.tokens`.
     """
     whole = rows[:]
     ids = tokenizer(whole["prompt"]).input_ids
@@ -53,12 +53,12 @@ def read_questions(rows, tokenizer, style: str = "after") -> list[Question]:
 
 
 def predict(model, tokenizer, questions: Sequence[Question], shared: bool) -> list:
-    """A record per question: response, prediction, probability and so on, as
-    `predict.predict` describes them.
+    """A record per question: response, prediction, probability and so on, as `predict.predict`
+    describes them.
 
-    All questions are computed together, in halves where the memory does not suffice.
-    `shared`: in one row (if `tree_attention.fits`), else padded sequences; an
-    encoder-decoder reads each prompt once and its decoder follows the answers.
+    All questions are computed together, in halves where the memory does not suffice. `shared`: in
+    one row (if `tree_attention.fits`), else padded sequences; an encoder-decoder reads each prompt
+    once and its decoder follows the answers.
     """
     compute = _compute_shared if shared else _compute_padded
     if model.config.is_encoder_decoder:
@@ -182,8 +182,8 @@ def pad(tokenizer, sequences: list, side: str, device):
 
 
 def _fill(questions, compute: Callable) -> list[np.ndarray]:
-    """Probabilities per question; `compute` gives logits [prompts, forks, candidates]
-    of the questions that have the same choices.
+    """Probabilities per question; `compute` gives logits [prompts, forks, candidates] of the
+    questions that have the same choices.
     """
     groups: dict[int, tuple[Choices, list[int]]] = {}
     for number, question in enumerate(questions):
@@ -227,8 +227,7 @@ def _describe_value(question: Question, probabilities: np.ndarray) -> dict:
         "probability": float(probabilities[best]),
         **moments,
         "probabilities": {
-            f"{value:.6g}": float(p)
-            for value, p in zip(values, probabilities, strict=True)
+            f"{value:.6g}": float(p) for value, p in zip(values, probabilities, strict=True)
         },
     }
 
@@ -237,9 +236,7 @@ def _describe_labels(choices: Choices, probabilities: np.ndarray) -> dict:
     """Of labels: those more probable than not; how probable exactly that list is."""
     task = choices.task
     held = read_labels(choices, probabilities[None])[0]
-    chosen = tuple(
-        label for label, p in zip(task.labels, held, strict=True) if p >= THRESHOLD
-    )
+    chosen = tuple(label for label, p in zip(task.labels, held, strict=True) if p >= THRESHOLD)
     if not chosen and not task.neutral:
         chosen = (task.labels[int(held.argmax())],)
     return {
@@ -248,9 +245,7 @@ def _describe_labels(choices: Choices, probabilities: np.ndarray) -> dict:
         "probability": read_list(choices, probabilities, chosen),
         "mean": None,
         "spread": None,
-        "probabilities": {
-            label: float(p) for label, p in zip(task.labels, held, strict=True)
-        },
+        "probabilities": {label: float(p) for label, p in zip(task.labels, held, strict=True)},
     }
 
 
@@ -261,6 +256,4 @@ def plan(questions: Sequence[Question], budget: int) -> list[list[int]]:
 
 def count_tokens(questions: Sequence[Question], batches: list[list[int]]) -> int:
     """Tokens that have to be computed for these batches, shared parts once in each."""
-    return sum(
-        prefix_tree.count([questions[n].item for n in batch]) for batch in batches
-    )
+    return sum(prefix_tree.count([questions[n].item for n in batch]) for batch in batches)

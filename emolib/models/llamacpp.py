@@ -1,9 +1,9 @@
 """A GGUF file asked through llama.cpp, which keeps it quantized. Optional.
 
-Needs llama-cpp-python (the extra `llamacpp`). Prompts and the answers they allow become
-a tree of tokens, as in `prefix_tree`: a token belongs to every sequence that runs
-through it, and llama.cpp lets it attend to its sequences, so that what is shared is
-computed once. Tokens come from the file's own tokenizer as transformers reads it.
+Needs llama-cpp-python (the extra `llamacpp`). Prompts and the answers they allow become a tree of
+tokens, as in `prefix_tree`: a token belongs to every sequence that runs through it, and llama.cpp
+lets it attend to its sequences, so that what is shared is computed once. Tokens come from the
+file's own tokenizer as transformers reads it.
 """
 
 import ctypes
@@ -41,25 +41,21 @@ class LlamaCpp:
         if not self._model:
             raise DataError(f"{path}: llama.cpp cannot read it (damaged, or too new)")
         if self._cpp.llama_model_has_encoder(self._model):
-            raise DataError(
-                f"{path}: a model with an encoder: take backend='transformers'"
-            )
+            raise DataError(f"{path}: a model with an encoder: take backend='transformers'")
         self._context = self._cpp.llama_init_from_model(self._model, self._configure())
         if not self._context:
             raise DataError(f"{path}: llama.cpp finds no memory for {context} tokens")
         vocabulary = self._cpp.llama_model_get_vocab(self._model)
         self._width = self._cpp.llama_vocab_n_tokens(vocabulary)
-        self.kind = _read_text(
-            self._cpp.llama_model_desc, self._model
-        )  # such as "llama 135M Q4_1"
+        self.kind = _read_text(self._cpp.llama_model_desc, self._model)  # such as "llama 135M Q4_1"
         self.size = int(self._cpp.llama_model_size(self._model))  # bytes
 
     def _configure(self):
         options = self._cpp.llama_context_default_params()
         options.n_ctx = options.n_batch = options.n_ubatch = self.context
         options.n_seq_max, options.kv_unified = MOST_SEQUENCES, True
-        # Its defaults round keys and values to 16 bits, which moved probabilities of a
-        # small model by 0.006; in float32 they are those of transformers to 0.00002.
+        # Its defaults round keys and values to 16 bits, which moved probabilities of a small model
+        # by 0.006; in float32 they are those of transformers to 0.00002.
         options.type_k = options.type_v = _F32
         options.flash_attn_type = 0
         options.n_threads = options.n_threads_batch = torch.get_num_threads()
@@ -100,8 +96,8 @@ class LlamaCpp:
     def write(self, prompts: list[list[int]], tokens: int, ends: set[int]) -> list:
         """The likeliest continuation of each prompt, at most `tokens`, without its end.
 
-        Prompts are taken in the order of their tokens; what one shares with the one
-        before is not computed again.
+        Prompts are taken in the order of their tokens; what one shares with the one before is not
+        computed again.
         """
         if self._writer is None:
             cpus = torch.get_num_threads()
@@ -205,8 +201,8 @@ def _read_text(ask, model) -> str:
 def quantize(source: Path, target: Path, kind: str) -> None:
     """Writes a GGUF file in 16 bits again in fewer, such as "q4_k_m".
 
-    DataError where llama.cpp cannot. A layer whose width does not fit the kind's
-    blocks gets more bits.
+    DataError where llama.cpp cannot. A layer whose width does not fit the kind's blocks gets more
+    bits.
     """
     cpp = _import()
     names = {n.lower(): n for n in dir(cpp) if n.startswith("LLAMA_FTYPE_MOSTLY_")}

@@ -4,12 +4,7 @@ import logging
 import warnings
 from pathlib import Path
 
-from peft import (
-    PeftConfig,
-    PeftModel,
-    load_peft_weights,
-    set_peft_model_state_dict,
-)
+from peft import PeftConfig, PeftModel, load_peft_weights, set_peft_model_state_dict
 from tokenizers import processors
 from transformers import AutoTokenizer
 from transformers.utils.logging import disable_progress_bar
@@ -27,8 +22,8 @@ from emolib.models.precision import (
 )
 from emolib.models.weight_files import explain, hash_weights
 
-# Logged at import on some CPUs, about a kernel that nothing here needs; and a warning
-# from inside transformers 5.23 that no caller can act on.
+# Logged at import on some CPUs, about a kernel that nothing here needs; and a warning from inside
+# transformers 5.23 that no caller can act on.
 logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
 warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*deprecated")
 disable_progress_bar()  # one bar per load; a run's own bars stay
@@ -46,23 +41,20 @@ def load(
 ):
     """Model in evaluation mode and tokenizer, padding on the left.
 
-    `name`: a Hub id, a model folder, a .gguf file (also ORG/REPOSITORY/FILE.gguf on the
-    Hub), a member of the series as published, an alias, a finished fine-tuning
-    run or another adapter folder (loaded onto its own base), or one that comes with
-    emolib (see `catalog`).
-    `quantization`: None, "nf4" (4 bits, double quantization) or "int8".
-    `backend`: "llama.cpp" keeps a GGUF file quantized and asks it there, where
-    llama-cpp-python is installed; what comes back answers `predict` and `annotate`, but
-    is no torch module. "transformers" unpacks the file into `dtype`.
-    The model's `settings` attribute says how it was loaded, for a run's provenance.
+    `name`: a Hub id, a model folder, a .gguf file (also ORG/REPOSITORY/FILE.gguf on the Hub), a
+    member of the series as published, an alias, a finished fine-tuning run or another adapter
+    folder (loaded onto its own base), or one that comes with emolib (see `catalog`).
+    `quantization`: None, "nf4" (4 bits, double quantization) or "int8". `backend`: "llama.cpp"
+    keeps a GGUF file quantized and asks it there, where llama-cpp-python is installed; what comes
+    back answers `predict` and `annotate`, but is no torch module. "transformers" unpacks the file
+    into `dtype`. The model's `settings` attribute says how it was loaded, for a run's provenance.
 
-    Weights come from safetensors or GGUF only and no code from a model folder is ever
-    run. DataError names the folder, file or setting that is wrong.
+    Weights come from safetensors or GGUF only and no code from a model folder is ever run.
+    DataError names the folder, file or setting that is wrong.
     """
     if quantization not in QUANTIZATIONS:
         raise DataError(
-            f"quantization {quantization!r}: expected one of"
-            f" {', '.join(map(str, QUANTIZATIONS))}"
+            f"quantization {quantization!r}: expected one of {', '.join(map(str, QUANTIZATIONS))}"
         )
     if backend != "transformers":
         return _load_file(name, quantization, adapter, device, dtype, backend)
@@ -84,9 +76,9 @@ def load(
 def prepare(model, name: str | Path, quantization=None, precision=None, adapter=None):
     """A model that was just read, safe to train and with `settings` for the record.
 
-    Keeps bitsandbytes from a fault (see `precision.keep_unpacked`). `settings` say how
-    it was loaded: model, weights (a hash), quantization, the prompt form that it was
-    trained on, and how its answers become tokens (see `tokens`).
+    Keeps bitsandbytes from a fault (see `precision.keep_unpacked`). `settings` say how it was
+    loaded: model, weights (a hash), quantization, the prompt form that it was trained on, and how
+    its answers become tokens (see `tokens`).
     """
     keep_unpacked(model)
     member = catalog.find(trace(name))
@@ -134,8 +126,8 @@ def _load_file(name, quantization, adapter, device, dtype, backend: str):
 def merge(model):
     """The model with its adapter added into its weights, which is faster to ask.
 
-    In the weights' own number type. A quantized model, whose weights cannot take it,
-    and one without an adapter come back as they are. `settings` say what was done.
+    In the weights' own number type. A quantized model, whose weights cannot take it, and one
+    without an adapter come back as they are. `settings` say what was done.
     """
     apart = not hasattr(model, "merge_and_unload") or model.settings["quantization"]
     settings = {**model.settings, "merged": not apart}
@@ -174,9 +166,9 @@ def _ask_as_trained(tokenizer, member: catalog.Member):
 def copy_adapter(start: str | Path, model) -> str:
     """Weights of another adapter into the model's own, which has to be alike.
 
-    `start`: a run, an adapter folder or the name of a bundled one; `model` has an
-    adapter of PEFT's. The hash of what was copied. DataError where it is no adapter, or
-    one of another rank, alpha or on other layers.
+    `start`: a run, an adapter folder or the name of a bundled one; `model` has an adapter of
+    PEFT's. The hash of what was copied. DataError where it is no adapter, or one of another rank,
+    alpha or on other layers.
     """
     folder = _find_start(start)
     own = getattr(model, "peft_config", {}).get("default")
@@ -214,9 +206,7 @@ def _find_start(start: str | Path) -> Path:
 
 def _load_adapter(model, folder: Path):
     if not (folder / "adapter_model.safetensors").is_file():
-        raise DataError(
-            f"{folder}: no adapter_model.safetensors (pickles are not read)"
-        )
+        raise DataError(f"{folder}: no adapter_model.safetensors (pickles are not read)")
     try:
         with warnings.catch_warnings():
             # Else a layer without its weights is left as if it had not been trained.

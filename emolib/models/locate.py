@@ -13,8 +13,8 @@ FULL = "model"  # the folder of a run that tuned all weights
 def resolve(name: str | Path) -> str:
     """The folder or Hub id behind a base model's name; a GGUF file is converted once.
 
-    Conversions are cached by the file's hash. An alias takes the GGUF file inside its
-    package, and the Hub where that package is not installed.
+    Conversions are cached by the file's hash. An alias takes the GGUF file inside its package, and
+    the Hub where that package is not installed.
     """
     name = str(_enter(name))
     member = catalog.find(name)

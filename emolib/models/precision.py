@@ -11,11 +11,7 @@ from emolib import DataError
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # from malloc.h
 QUANTIZATIONS = (None, "nf4", "int8")
-DTYPES = {
-    "float32": torch.float32,
-    "bfloat16": torch.bfloat16,
-    "float16": torch.float16,
-}
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 @dataclass(frozen=True)
@@ -43,8 +39,8 @@ class Precision:
 def choose_precision(device: str = "auto", dtype: str | None = None) -> Precision:
     """The device and the number type that works on it; `dtype` overrules the type.
 
-    CPU: float32. CUDA from compute capability 8: bfloat16. Older cards, such as a T4:
-    float16, because they only emulate bfloat16 (`is_bf16_supported` says True there).
+    CPU: float32. CUDA from compute capability 8: bfloat16. Older cards, such as a T4: float16,
+    because they only emulate bfloat16 (`is_bf16_supported` says True there).
     """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -71,12 +67,10 @@ def is_sharded() -> bool:
 def keep_freed_memory() -> None:
     """Makes glibc keep a batch's memory for the next one; elsewhere it does nothing.
 
-    It gives large blocks back to the system at once, and every batch then waits for its
-    pages again: a quarter of the time in a small model's forward pass.
+    It gives large blocks back to the system at once, and every batch then waits for its pages
+    again: a quarter of the time in a small model's forward pass.
     """
-    mallopt = (
-        getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
-    )
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
     if mallopt:
         mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
         mallopt(_M_MMAP_MAX, 0)
@@ -98,8 +92,8 @@ def quantize(quantization: str, precision: Precision) -> BitsAndBytesConfig:
 def keep_unpacked(model) -> None:
     """Keeps bitsandbytes from repacking 4-bit weights on a CPU with AVX512-BF16.
 
-    It does so in place in the first forward pass in evaluation mode (0.50.2), after
-    which gradients and saved weights are wrong; a test pins that this prevents it.
+    It does so in place in the first forward pass in evaluation mode (0.50.2), after which gradients
+    and saved weights are wrong; a test pins that this prevents it.
     """
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):

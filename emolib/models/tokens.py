@@ -1,9 +1,8 @@
 """Prompt and answer become tokens, in one of three ways: for training and for asking.
 
-"after": as one text, the way most models are tuned. "apart": each by itself and then
-joined, as the authors' decoders were tuned: a SentencePiece tokenizer then begins an
-answer with a piece of its own. "decoder": the encoder reads the prompt, the decoder
-writes the answer (T5, BART).
+"after": as one text, the way most models are tuned. "apart": each by itself and then joined, as the
+authors' decoders were tuned: a SentencePiece tokenizer then begins an answer with a piece of its
+own. "decoder": the encoder reads the prompt, the decoder writes the answer (T5, BART).
 """
 
 from datasets import Dataset, Features, List, Value, concatenate_datasets
@@ -19,14 +18,12 @@ def choose_style(style: str, prompt: str) -> str:
     return "apart" if style == "after" and form_of(prompt) == PUBLISHED else style
 
 
-def encode_answers(
-    prompt: str, answers: list[str], tokenizer, style: str
-) -> list[list[int]]:
+def encode_answers(prompt: str, answers: list[str], tokenizer, style: str) -> list[list[int]]:
     """Tokens of each answer to `prompt`, with the end of text.
 
-    `prompt` may be the end of one. "decoder": as the decoder is to write them, which
-    for BART begins with its start token. DataError in style "after" where the
-    tokenizer joins the prompt's end with an answer's beginning.
+    `prompt` may be the end of one. "decoder": as the decoder is to write them, which for BART
+    begins with its start token. DataError in style "after" where the tokenizer joins the prompt's
+    end with an answer's beginning.
     """
     if style == "decoder":
         return tokenizer(text_target=answers).input_ids
@@ -52,17 +49,15 @@ def keep_short(
 ) -> tuple[Dataset, int]:
     """Rows of at most `max_length` tokens, and how many were longer.
 
-    The rows come with their tokens: input_ids (prompt, completion, end of text) and
-    labels (-100 on the prompt); in style "decoder" input_ids are the prompt's, labels
-    the completion's, and each may have `max_length`. Longer rows are left out because
-    the trainer would cut them from the right, the label first.
+    The rows come with their tokens: input_ids (prompt, completion, end of text) and labels (-100 on
+    the prompt); in style "decoder" input_ids are the prompt's, labels the completion's, and each
+    may have `max_length`. Longer rows are left out because the trainer would cut them from the
+    right, the label first.
 
-    DataError where all rows are longer, and where a prompt's tokens are not a prefix of
-    the whole row's: the model would be trained on another prompt than it gets later.
+    DataError where all rows are longer, and where a prompt's tokens are not a prefix of the whole
+    row's: the model would be trained on another prompt than it gets later.
     """
-    tokens = _encode(
-        rows, tokenizer, max_length, choose_style(style, rows[0]["prompt"])
-    )
+    tokens = _encode(rows, tokenizer, max_length, choose_style(style, rows[0]["prompt"]))
     if not len(tokens):
         raise DataError(f"no row is as short as max_length={max_length} tokens")
     kept = rows.select(tokens["row"][:])
@@ -100,9 +95,7 @@ def _encode_pairs(prompts: list, answers: list, tokenizer, style: str) -> list:
     """(tokens of prompt, tokens of answer) per pair; None for an answer that merges."""
     starts = tokenizer(prompts).input_ids
     if style != "after":
-        return list(
-            zip(starts, encode_answers("", answers, tokenizer, style), strict=True)
-        )
+        return list(zip(starts, encode_answers("", answers, tokenizer, style), strict=True))
     whole = [
         prompt + answer + tokenizer.eos_token
         for prompt, answer in zip(prompts, answers, strict=True)

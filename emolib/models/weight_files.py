@@ -44,9 +44,7 @@ def _read_weights(source: str | Path, gguf_file: str | None = None, **options):
     kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
     if not gguf_file:
         where["use_safetensors"] = True
-    model, found = kind.from_pretrained(
-        source, output_loading_info=True, **where, **options
-    )
+    model, found = kind.from_pretrained(source, output_loading_info=True, **where, **options)
     if missing := sorted(found["missing_keys"]):
         raise ValueError(f"no weights for {len(missing)} tensors such as {missing[0]}")
     return model
@@ -101,9 +99,7 @@ def find_gguf(name: str) -> Path:
 
 def convert(path: Path) -> str:
     """A GGUF file as a folder of fp32 safetensors in the cache; its path."""
-    target = (
-        Path(pooch.os_cache("emolib")) / "models" / f"{path.stem}-{hash_file(path)}"
-    )
+    target = Path(pooch.os_cache("emolib")) / "models" / f"{path.stem}-{hash_file(path)}"
     if target.is_dir():
         return str(target)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -126,9 +122,7 @@ def _convert_into(path: Path, folder: Path) -> None:
         dtype=torch.float32,
     )
     model.save_pretrained(folder)
-    AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name).save_pretrained(
-        folder
-    )
+    AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name).save_pretrained(folder)
 
 
 def read_tokenizer(path: Path):

@@ -1,8 +1,8 @@
 """The mean of several adapters as one adapter, as fast in use as each of them.
 
-The mean of runs that share a start, or of stages of one training, often predicts better
-than each of them (model soups: Wortsman et al., ICML 2022). PEFT averages the change
-that each adapter makes to its base's weights and reduces it to the first one's rank.
+The mean of runs that share a start, or of stages of one training, often predicts better than each
+of them (model soups: Wortsman et al., ICML 2022). PEFT averages the change that each adapter makes
+to its base's weights and reduces it to the first one's rank.
 """
 
 from pathlib import Path
@@ -25,8 +25,8 @@ averaged_with. Step and validation figures above are this run's alone, before av
 def average(run: str | Path, others: list[str | Path]) -> dict[str, torch.Tensor]:
     """Weights of an adapter by name, float32, that fit the run's adapter_config.json.
 
-    `run` and `others` are fine-tuning runs with an adapter, all on one base model and
-    in one prompt form (DataError), with equal shares in the mean.
+    `run` and `others` are fine-tuning runs with an adapter, all on one base model and in one prompt
+    form (DataError), with equal shares in the mean.
     """
     known = runs.read(_find(run).parent)["settings"]
     for other in others:
@@ -60,8 +60,7 @@ def describe(others: list[str | Path]) -> list[dict]:
     """The others' records, each with the hash of its adapter's weights."""
     folders = [_find(other) for other in others]
     return [
-        runs.read(folder.parent) | {"adapter_weights": hash_weights(folder)}
-        for folder in folders
+        runs.read(folder.parent) | {"adapter_weights": hash_weights(folder)} for folder in folders
     ]
 
 

@@ -26,11 +26,10 @@ _METRICS = {"pearson": "pearsonr", "f1_micro": "f1", "f1_macro": "f1"}  # the Hu
 def describe_model(facts: dict, scores: pd.DataFrame | None = None) -> ModelCard:
     """The card of an adapter or a model, from the template `card.md`.
 
-    `facts`: repo (OWNER/NAME), kind ("adapter", "merged" for an adapter added into the
-    weights, or "whole" where all weights were tuned), base (a Hub id), seq2seq, dtype,
-    record (a run.json to publish), from_gguf (whether the base was unpacked from a GGUF
-    file), and what `find_licenses` gives. `scores` as `read_scores` gives them; without
-    them the card says that there are none.
+    `facts`: repo (OWNER/NAME), kind ("adapter", "merged" for an adapter added into the weights, or
+    "whole" where all weights were tuned), base (a Hub id), seq2seq, dtype, record (a run.json to
+    publish), from_gguf (whether the base was unpacked from a GGUF file), and what `find_licenses`
+    gives. `scores` as `read_scores` gives them; without them the card says that there are none.
     """
     settings, rows = facts["record"]["settings"], []
     tag = "text2text-generation" if facts["seq2seq"] else "text-generation"
@@ -87,8 +86,8 @@ def find_licenses(base: str, base_license, data, data_license) -> dict[str, str]
 def name_base(name: str) -> str:
     """The Hub id of a base model that a run names.
 
-    DataError if it is a path: in adapter_config.json or in a card that breaks the Hub's
-    pages and every reader's loading (transformers#33922).
+    DataError if it is a path: in adapter_config.json or in a card that breaks the Hub's pages and
+    every reader's loading (transformers#33922).
     """
     if known := ALIASES.get(name) or SERIES.get(name):
         return known.hub
@@ -114,9 +113,9 @@ def remove_paths(value, base: str):
 def read_scores(path: str | Path, model: str, weights: str, column: str):
     """The rows of a score file that belong to `model`, a data frame in its order.
 
-    `weights` is the hash that `column` must contain: scores of other weights, however
-    similar, are not this model's. DataError names file and line for those, for scores
-    on the bundled sample, unknown tasks and numbers that are none.
+    `weights` is the hash that `column` must contain: scores of other weights, however similar, are
+    not this model's. DataError names file and line for those, for scores on the bundled sample,
+    unknown tasks and numbers that are none.
     """
     table = read_csv(Path(path), [*_WORDS, *_NUMBERS, column])
     rows = table[table["model"] == model]

@@ -10,15 +10,13 @@ from emolib import DataError, files, runs
 from emolib.publishing import average_adapters
 
 
-def export(
-    run: str | Path, folder: str | Path, others: Iterable[str | Path] = ()
-) -> Path:
+def export(run: str | Path, folder: str | Path, others: Iterable[str | Path] = ()) -> Path:
     """Writes a finished run's record and adapter, its weights in float16; the folder.
 
-    The folder's name loads like the run itself. With `others`, which are runs too, the
-    weights are the mean over all (see `average_adapters`), and run.json has the
-    others' records as averaged_with. DataError if the run is not finished, has no
-    adapter, or if the others do not fit it.
+    The folder's name loads like the run itself. With `others`, which are runs too, the weights are
+    the mean over all (see `average_adapters`), and run.json has the others' records as
+    averaged_with. DataError if the run is not finished, has no adapter, or if the others do not fit
+    it.
     """
     record, others = runs.read(run), list(others)
     folder, adapter = Path(folder), Path(run) / "adapter"

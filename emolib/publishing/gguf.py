@@ -1,8 +1,8 @@
 """Copies of a tuned model: merged with its base, and as GGUF in 2 to 32 bits.
 
-An adapter is merged into its base in 16 or 32 bits, never into a quantized one, where
-its small changes would be lost in rounding. GGUF files are written by llama.cpp's own
-converter and quantizer.
+An adapter is merged into its base in 16 or 32 bits, never into a quantized one, where its small
+changes would be lost in rounding. GGUF files are written by llama.cpp's own converter and
+quantizer.
 """
 
 import importlib.util
@@ -26,9 +26,9 @@ SCRIPT = "convert_hf_to_gguf.py"
 def merge(run: str | Path, folder: str | Path, dtype: str = "float16") -> Path:
     """Writes a run's adapter and base as one model in `folder`; returns it.
 
-    `run` is anything that `models.load` takes; its adapter is added to the base in
-    float32 and then rounded once, to `dtype` ("float16", "bfloat16" or "float32").
-    The folder loads by its name like any model. DataError if it exists already.
+    `run` is anything that `models.load` takes; its adapter is added to the base in float32 and then
+    rounded once, to `dtype` ("float16", "bfloat16" or "float32"). The folder loads by its name like
+    any model. DataError if it exists already.
     """
     folder = Path(folder)
     if dtype not in models.DTYPES:
@@ -50,17 +50,14 @@ def merge(run: str | Path, folder: str | Path, dtype: str = "float16") -> Path:
 
 
 def convert(
-    folder: str | Path,
-    target: str | Path,
-    kind: str = "q8_0",
-    converter: str | Path | None = None,
+    folder: str | Path, target: str | Path, kind: str = "q8_0", converter: str | Path | None = None
 ) -> Path:
     """Writes a model folder as a GGUF file, `target`; returns it.
 
-    `kind`: one of CONVERTED or QUANTIZED (about 4.9 bits a weight in q4_k_m, 8.5 in
-    q8_0). `converter` is llama.cpp's script or the folder with it; without it the one
-    that `make llamacpp` unpacked. DataError if it is missing or refuses the model, with
-    the last line of its output; OPT and BART have no GGUF form.
+    `kind`: one of CONVERTED or QUANTIZED (about 4.9 bits a weight in q4_k_m, 8.5 in q8_0).
+    `converter` is llama.cpp's script or the folder with it; without it the one that `make llamacpp`
+    unpacked. DataError if it is missing or refuses the model, with the last line of its output; OPT
+    and BART have no GGUF form.
     """
     target, kind = Path(target), kind.lower()
     if kind not in CONVERTED + QUANTIZED:

@@ -1,7 +1,7 @@
 """Adapters, models and the builder of AAID: written for the Hub, uploaded on request.
 
-Every push is a dry run unless `dry_run=False`: the folder then contains, file by file,
-what an upload would send. The token is the Hub client's own (`hf auth login`).
+Every push is a dry run unless `dry_run=False`: the folder then contains, file by file, what an
+upload would send. The token is the Hub client's own (`hf auth login`).
 """
 
 import json
@@ -69,10 +69,10 @@ class Push:
 def push_adapter(run: str | Path, repo: str, folder: str | Path, **settings) -> Push:
     """Writes a finished run's adapter with card and record into `folder`.
 
-    `repo` is OWNER/NAME on the Hub, `settings` are the fields of `Settings`. The base
-    in adapter_config.json becomes a Hub id, whatever path the run was trained from.
-    DataError for an unfinished run, a base or licence that must be named, scores on the
-    sample or of other weights, a folder with foreign files, and all the Hub's refusals.
+    `repo` is OWNER/NAME on the Hub, `settings` are the fields of `Settings`. The base in
+    adapter_config.json becomes a Hub id, whatever path the run was trained from. DataError for an
+    unfinished run, a base or licence that must be named, scores on the sample or of other weights,
+    a folder with foreign files, and all the Hub's refusals.
     """
     chosen = _read_settings(settings, repo)
     source, facts, card = _describe(run, repo, chosen, "adapter")
@@ -91,8 +91,8 @@ def push_adapter(run: str | Path, repo: str, folder: str | Path, **settings) -> 
 def push_model(run: str | Path, repo: str, folder: str | Path, **settings) -> Push:
     """Writes a finished run's whole model in 16 bits, with tokenizer.
 
-    As `push_adapter`; an adapter is merged into its base in float32 and rounded once,
-    even if it was trained on a quantized base.
+    As `push_adapter`; an adapter is merged into its base in float32 and rounded once, even if it
+    was trained on a quantized base.
     """
     from emolib.publishing import gguf
 
@@ -107,9 +107,7 @@ def push_model(run: str | Path, repo: str, folder: str | Path, **settings) -> Pu
     return _finish(repo, "model", folder, chosen)
 
 
-def push_builder(
-    repo: str, folder: str | Path, dry_run: bool = True, private: bool = True
-) -> Push:
+def push_builder(repo: str, folder: str | Path, dry_run: bool = True, private: bool = True) -> Push:
     """Writes the builder of AAID as a dataset repository: instructions, script, card.
 
     It contains no text of a corpus: SemEval-2018 may not be passed on.

@@ -1,7 +1,7 @@
 """AEB as task files for lm-evaluation-harness, so that anyone can run it there.
 
-The harness asks the model; reading and scoring stay this project's (`scoring.py` in the
-exported folder calls `parsing` and `metrics`), so both give the same numbers.
+The harness asks the model; reading and scoring stay this project's (`scoring.py` in the exported
+folder calls `parsing` and `metrics`), so both give the same numbers.
 """
 
 import json
@@ -19,15 +19,15 @@ _SCORING = Path(__file__).with_name("lm_eval_scoring.py")
 def export(rows: Dataset, folder: str | Path) -> list[str]:
     """The harness names of the tasks written: "aeb_EI-reg" and so on.
 
-    The folder holds TASK.jsonl (id, emotion, instruction, prompt, gold) and TASK.yaml
-    for every task among `rows`, aeb.yaml (all of them as one group) and scoring.py. In
-    a Python that has emolib and the harness:
+    The folder holds TASK.jsonl (id, emotion, instruction, prompt, gold) and TASK.yaml for every
+    task among `rows`, aeb.yaml (all of them as one group) and scoring.py. In a Python that has
+    emolib and the harness:
 
         lm_eval --include_path FOLDER --tasks aeb --model hf --model_args pretrained=...
 
-    Decoding is greedy, as in `predict.predict` with method="generate". The rows hold
-    the corpora's texts: an export of the real data is for own use, not for passing on.
-    DataError for no rows, and for a folder that exists already.
+    Decoding is greedy, as in `predict.predict` with method="generate". The rows hold the corpora's
+    texts: an export of the real data is for own use, not for passing on. DataError for no rows, and
+    for a folder that exists already.
     """
     if not len(rows):
         raise DataError("there are no rows to export")
@@ -53,11 +53,7 @@ def export(rows: Dataset, folder: str | Path) -> list[str]:
 
 def _write_task(path: Path, task: Task) -> None:
     metrics = [
-        {
-            "metric": name,
-            "aggregation": f"scoring.{name}",
-            "higher_is_better": name != "unparsed",
-        }
+        {"metric": name, "aggregation": f"scoring.{name}", "higher_is_better": name != "unparsed"}
         for name in (*task.primary_metrics, "unparsed")
     ]
     config = {

@@ -26,9 +26,7 @@ def keep(doc: dict, results: list[str]) -> dict:
 def _score(items: list[dict], name: str) -> float:
     task = items[0]["task"]
     predicted = [
-        parsing.parse(
-            task, item["response"], prompts.read_range(task, item["instruction"])
-        )
+        parsing.parse(task, item["response"], prompts.read_range(task, item["instruction"]))
         for item in items
     ]
     emotions = [item["emotion"] for item in items]

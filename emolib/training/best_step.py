@@ -1,8 +1,8 @@
 """How well a model in training answers validation rows, which chooses the best step.
 
 A validation loss counts every token of an answer alike; what is reported in the end are
-correlations and overlaps of label sets, and the step with the lowest loss need not be
-the one with the best of those.
+correlations and overlaps of label sets, and the step with the lowest loss need not be the one with
+the best of those.
 """
 
 import numpy as np
@@ -47,8 +47,8 @@ class ScoredEvaluation:
 def score(model, tokenizer, rows) -> float:
     """The mean over the rows' tasks, in [-1, 1], by constrained answers.
 
-    Score and ordinal tasks: Pearson's r of the distribution's mean, averaged over
-    emotions; label tasks: the Jaccard index of the labels more probable than not.
+    Score and ordinal tasks: Pearson's r of the distribution's mean, averaged over emotions; label
+    tasks: the Jaccard index of the labels more probable than not.
     """
     style = getattr(model, "settings", {}).get("answers", "after")
     questions = constrained.read_questions(rows, tokenizer, style)

@@ -28,14 +28,14 @@ _CARD = Path(__file__).with_name("model_card.md")
 def train(trainer: Trainer, run: str | Path, settings: dict, **results) -> Path:
     """Runs `trainer.train()` to its end; the run folder.
 
-    The folder holds adapter/ (or model/, where all weights are tuned) of the best step
-    with its model card, run.json (settings, versions, seed, commit, results) and
-    checkpoints/. A finished run is not trained again; an interrupted one goes on from
-    its last whole checkpoint and ends with the weights of an uninterrupted one. Where
-    memory runs out, micro-batches are halved; the optimizer's batches stay.
+    The folder holds adapter/ (or model/, where all weights are tuned) of the best step with its
+    model card, run.json (settings, versions, seed, commit, results) and checkpoints/. A finished
+    run is not trained again; an interrupted one goes on from its last whole checkpoint and ends
+    with the weights of an uninterrupted one. Where memory runs out, micro-batches are halved; the
+    optimizer's batches stay.
 
-    `settings` is all that decides the result, with the base model's name as "model";
-    `results` are kept beside it. Under a launcher the first process writes.
+    `settings` is all that decides the result, with the base model's name as "model"; `results` are
+    kept beside it. Under a launcher the first process writes.
 
     DataError for a folder made with other settings, and where it cannot be written.
     """
@@ -72,8 +72,7 @@ def count_accumulation(batch_size: int, micro_batch_size: int) -> int:
     if micro_batch_size < 1 or batch_size < 1 or batch_size % at_once:
         each = f" in {processes} processes" if processes > 1 else ""
         raise DataError(
-            f"micro_batch_size {micro_batch_size}{each} does not divide"
-            f" batch_size {batch_size}"
+            f"micro_batch_size {micro_batch_size}{each} does not divide batch_size {batch_size}"
         )
     return batch_size // at_once
 
@@ -160,8 +159,7 @@ def _explaining(folder: Path):
         if isinstance(error, RuntimeError) and not _is_saving(error):
             raise
         raise DataError(
-            f"{folder}: cannot write: {error}: whole checkpoints are kept, make room"
-            " and call again"
+            f"{folder}: cannot write: {error}: whole checkpoints are kept, make room and call again"
         ) from error
 
 
@@ -216,8 +214,7 @@ def _write_card(trainer: Trainer, name: str, base: str, record: dict) -> str:
         base=base,
         hub="" if local else f"base_model: {base}\n",
         best=", ".join(
-            f"validation {key.removeprefix('best_eval_')} {value:.4g}"
-            for key, value in best
+            f"validation {key.removeprefix('best_eval_')} {value:.4g}" for key, value in best
         ),
         step=trainer.state.best_global_step,
         rows=len(trainer.train_dataset),

@@ -2,12 +2,7 @@
 
 from datasets import Dataset
 from peft import LoraConfig, get_peft_model
-from transformers import (
-    DataCollatorForSeq2Seq,
-    Seq2SeqTrainer,
-    Seq2SeqTrainingArguments,
-    set_seed,
-)
+from transformers import DataCollatorForSeq2Seq, Seq2SeqTrainer, Seq2SeqTrainingArguments, set_seed
 
 from emolib.training.best_step import ScoredEvaluation
 from emolib.training.sft_trainer import make_float32
@@ -17,8 +12,8 @@ from emolib.training.shared_batches import TaskMixingSampler, list_keys
 class PairTrainer(ScoredEvaluation, TaskMixingSampler, Seq2SeqTrainer):
     """Seq2SeqTrainer whose optimizer steps see all tasks, with LoRA if it is given.
 
-    `arguments` are those that SFTConfig takes in notebook 2; rows as
-    `tokens.keep_short` gives them in style "decoder".
+    `arguments` are those that SFTConfig takes in notebook 2; rows as `tokens.keep_short` gives them
+    in style "decoder".
     """
 
     def __init__(

@@ -17,20 +17,19 @@ from emolib.training.shared_batches import TaskMixingSampler, list_keys
 class SharedPromptTrainer(ScoredEvaluation, TaskMixingSampler, SFTTrainer):
     """SFTTrainer whose micro-batches share their instructions. What it overrides:
 
-    - the sampler: every optimizer step sees all tasks, rows of one instruction side by
-      side;
-    - the collator and `compute_loss`: a micro-batch is one row of tokens in which a
-      shared instruction stands once (`prefix_tree`). The loss is that of padded
-      batches: mean negative log-likelihood of the completion tokens, in nats. The
-      language-model head computes completion tokens only;
-    - the adapter's number type: float32 from the start. TRL makes it bfloat16 beside a
-      quantized model and a checkpoint brings it back as float32, so a resumed run would
-      differ, and float16 training (a T4) would fail.
+    - the sampler: every optimizer step sees all tasks, rows of one instruction side by side;
+    - the collator and `compute_loss`: a micro-batch is one row of tokens in which a shared
+      instruction stands once (`prefix_tree`). The loss is that of padded batches: mean negative
+      log-likelihood of the completion tokens, in nats. The language-model head computes completion
+      tokens only;
+    - the adapter's number type: float32 from the start. TRL makes it bfloat16 beside a quantized
+      model and a checkpoint brings it back as float32, so a resumed run would differ, and float16
+      training (a T4) would fail.
 
-    `train_dataset` and `eval_dataset` are rows as `tokens.keep_short` gives them. With
-    share=False, for a model that cannot share (it says so) and in several processes the
-    micro-batches are padded. `regression_weight` above 0 adds the squared error of a
-    score's expected value (RAFT) to its tokens' loss; it needs shared rows.
+    `train_dataset` and `eval_dataset` are rows as `tokens.keep_short` gives them. With share=False,
+    for a model that cannot share (it says so) and in several processes the micro-batches are
+    padded. `regression_weight` above 0 adds the squared error of a score's expected value (RAFT) to
+    its tokens' loss; it needs shared rows.
     """
 
     def __init__(self, *, share=True, regression_weight=0.0, **options):
@@ -38,9 +37,7 @@ class SharedPromptTrainer(ScoredEvaluation, TaskMixingSampler, SFTTrainer):
         rows, validation = options["train_dataset"], options["eval_dataset"]
         shared = share and _can_share(model, tokenizer)
         if regression_weight and not shared:
-            raise DataError(
-                "regression_weight needs share=True, one process and a model that can"
-            )
+            raise DataError("regression_weight needs share=True, one process and a model that can")
         if shared:
             tree = _list_scores(model, tokenizer, rows) if regression_weight else None
             options["data_collator"] = shared_batches.Collator(tree)
@@ -103,8 +100,8 @@ def make_float32(model) -> None:
 def _encode_padded(model, inputs):
     """Hidden states before every completion token [tokens, width], and the tokens.
 
-    TRL 1.16 skips the other positions on a GPU only; on a CPU scoring all of them and
-    masking later takes half of a step's time.
+    TRL 1.16 skips the other positions on a GPU only; on a CPU scoring all of them and masking later
+    takes half of a step's time.
     """
     body, _ = tree_attention.take_body(model)
     labels = inputs["labels"][:, 1:]

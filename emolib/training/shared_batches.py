@@ -1,7 +1,7 @@
 """Training rows as batches whose instructions are computed once.
 
-The order puts rows of one instruction side by side and yet shows every optimizer step
-all tasks; the collator lays a micro-batch as one row of a forest.
+The order puts rows of one instruction side by side and yet shows every optimizer step all tasks;
+the collator lays a micro-batch as one row of a forest.
 """
 
 from collections.abc import Sequence
@@ -17,12 +17,11 @@ from emolib.inference.answer_tree import Choices
 class Sampler(torch.utils.data.Sampler):
     """Random optimizer batches, with rows that fit together side by side inside each.
 
-    Without `keys`: rows of like length, so that micro-batches pad little. Grouping by
-    length across steps, as the library does, gives it one task at a time, since the
-    rows of a task are alike in length. With `keys`, one (task, instruction) per row:
-    every batch has the tasks in their share of all rows, and of each task rows of as
-    few instructions as possible. The order depends on seed and epoch alone: an
-    evaluation or a resume changes nothing.
+    Without `keys`: rows of like length, so that micro-batches pad little. Grouping by length across
+    steps, as the library does, gives it one task at a time, since the rows of a task are alike in
+    length. With `keys`, one (task, instruction) per row: every batch has the tasks in their share
+    of all rows, and of each task rows of as few instructions as possible. The order depends on seed
+    and epoch alone: an evaluation or a resume changes nothing.
     """
 
     def __init__(
@@ -70,9 +69,7 @@ class Sampler(torch.utils.data.Sampler):
                 for _, rows in sorted(groups.items())
                 for start in range(0, len(rows), run)
             ]
-            order = [
-                row for place in draw.permutation(len(runs)) for row in runs[place]
-            ]
+            order = [row for place in draw.permutation(len(runs)) for row in runs[place]]
             spread = (np.arange(size) + draw.random()) / size
             placed += zip(spread.tolist(), order, strict=True)
         return [row for _, row in sorted(placed)]
@@ -104,10 +101,9 @@ def list_keys(rows) -> list[tuple[str, str]] | None:
 class Collator:
     """Tokenized rows -> one row of a forest, with what each place has to predict.
 
-    Gives `labels` and `shift_labels` (the completion tokens, [tokens]), `places` (where
-    in the row each is predicted, [tokens]) and `forest`. With `choices`, for rows whose
-    `score` is a number, also `forks` [rows, places] and `scores` [rows], which
-    `regress` reads.
+    Gives `labels` and `shift_labels` (the completion tokens, [tokens]), `places` (where in the row
+    each is predicted, [tokens]) and `forest`. With `choices`, for rows whose `score` is a number,
+    also `forks` [rows, places] and `scores` [rows], which `regress` reads.
     """
 
     choices: Choices | None = None
@@ -123,17 +119,14 @@ class Collator:
             scored.append(self.choices is not None and score is not None)
             if scored[-1]:
                 parents += [
-                    parent + len(chain) if parent >= 0 else -1
-                    for parent in self.choices.parents
+                    parent + len(chain) if parent >= 0 else -1 for parent in self.choices.parents
                 ]
                 chain += self.choices.tokens
             items.append(prefix_tree.Item(ids[:start], chain, parents))
             starts.append(start)
         row = prefix_tree.lay(items)
         places, labels = [], []
-        for example, start, end, own in zip(
-            examples, starts, row.ends, row.branches, strict=True
-        ):
+        for example, start, end, own in zip(examples, starts, row.ends, row.branches, strict=True):
             answer = example["input_ids"][start:]
             labels += answer
             places += [end, *own[: len(answer) - 1]]
@@ -149,9 +142,7 @@ class Collator:
             if scored[number]:
                 answer = len(example["input_ids"]) - starts[number]
                 own = row.branches[number][answer:]
-                forks.append(
-                    [row.ends[number] if p < 0 else own[p] for p in self.choices.places]
-                )
+                forks.append([row.ends[number] if p < 0 else own[p] for p in self.choices.places])
                 scores.append(float(example["score"]))
         return {"forks": torch.tensor(forks), "scores": torch.tensor(scores)}
 
