@@ -103,43 +103,30 @@ class Row:
                 block.keys = block.keys.to(device)
         return self
 
-    def find_places(self, heads: int, groups: int) -> list[tuple]:
-        """Per block (queries, keys): rows of tables [tokens * heads, size].
-
-        In the order [segment, key head, query head of that key head, token], so that one copy
-        brings them into the shape that is multiplied; made once.
+    def layout(self, heads: int, groups: int) -> tuple[list[tuple], torch.Tensor]:
+        """Per block (queries, keys), rows of tables [tokens * heads or groups, size], in the order
+        [segment, key head, query head of that key head, token], so that one copy brings them into
+        the shape that is multiplied; and [tokens * heads]: where tokens' heads stand among the
+        blocks' results. Made once.
         """
         if (heads, groups) not in self.made:
-            self.made[heads, groups] = [
+            places = [
                 (_spread(b.queries, heads, groups), _spread(b.keys, groups, groups))
                 for b in self.blocks
             ]
+            rows = torch.cat([queries for queries, _ in places])
+            real = [b.real[:, None].expand(-1, heads, -1).flatten() for b in self.blocks]
+            real = torch.cat(real).to(rows.device)
+            order = rows.new_empty(self.ids.shape[1] * heads)
+            order[rows[real]] = real.nonzero()[:, 0]
+            self.made[heads, groups] = places, order
         return self.made[heads, groups]
-
-    def find_order(self, heads: int, groups: int) -> torch.Tensor:
-        """[tokens * heads]: where tokens' heads stand among the blocks' results."""
-        key = ("order", heads, groups)
-        if key not in self.made:
-            places = self.find_places(heads, groups)
-            whole = torch.cat([queries for queries, _ in places])
-            real = torch.cat([_mark_real(block, heads) for block in self.blocks])
-            order = whole.new_empty(self.ids.shape[1] * heads)
-            order[whole[real]] = real.nonzero()[:, 0]
-            self.made[key] = order
-        return self.made[key]
 
 
 def _spread(places: torch.Tensor, heads: int, groups: int) -> torch.Tensor:
     """Rows of a table [tokens * heads] for places [segments, length]."""
     head = torch.arange(heads, device=places.device).view(1, groups, heads // groups, 1)
     return (places[:, None, None] * heads + head).flatten()
-
-
-def _mark_real(block: Block, heads: int) -> torch.Tensor:
-    """Which queries of a block are tokens and not padding, as `_spread` orders them."""
-    count, width = block.queries.shape
-    real = block.real.to(block.queries.device)[:, None]
-    return real.expand(count, heads, width).flatten()
 
 
 def plan(items: Sequence[Item], budget: int) -> list[list[int]]:

@@ -32,7 +32,8 @@ def _attend(module, query, key, value, attention_mask, scaling=None, **kwargs):
     tables = (each[0].transpose(0, 1).flatten(0, 1) for each in (query, key, value))
     query, key, value = tables  # [tokens * heads or groups, size]
     results = []
-    for block, (rows, columns) in zip(row.blocks, row.find_places(heads, groups), strict=True):
+    places, order = row.layout(heads, groups)
+    for block, (rows, columns) in zip(row.blocks, places, strict=True):
         count = len(block.queries) * groups
         asking = query.index_select(0, rows).view(count, -1, size)  # [count, q, size]
         known = key.index_select(0, columns).view(count, -1, size)  # [count, k, size]
@@ -41,7 +42,7 @@ def _attend(module, query, key, value, attention_mask, scaling=None, **kwargs):
         weights = dropped(scores.softmax(-1), dropout, module.training)  # [count, q, k]
         values = value.index_select(0, columns).view(*known.shape[:2], -1)
         results.append(torch.bmm(weights, values).flatten(0, 1))  # [count * q, size]
-    found = torch.cat(results).index_select(0, row.find_order(heads, groups))
+    found = torch.cat(results).index_select(0, order)
     return found.view(1, tokens, heads, -1), None
 
 
@@ -114,7 +115,7 @@ def _make_dense_mask(row: Row, dtype: torch.dtype) -> torch.Tensor:
     """[1, 1, tokens, tokens], additive."""
     tokens = row.ids.shape[1]
     flat = torch.cat([_scatter(block, tokens) for block in row.blocks])
-    seen = flat[row.find_order(1, 1).cpu()]
+    seen = flat[row.layout(1, 1)[1].cpu()]
     mask = torch.zeros(tokens, tokens, dtype=dtype)
     return mask.masked_fill_(~seen, torch.finfo(dtype).min)[None, None].to(row.ids.device)
 
