@@ -27,8 +27,9 @@ from transformers import (
 
 from emolib import DataError, files, models, runs
 from emolib.data import corpora, parsing
+from emolib.data.rows import Rows, to_frame
 from emolib.models import catalog
-from emolib.tasks import SPLITS, Task, get
+from emolib.tasks import SPLITS, TASKS, Task, get
 from emolib.training import record
 
 _COUNTS = ("epochs", "batch_size", "max_length", "patience", "train_rows")
@@ -226,3 +227,31 @@ def _read_logits(task: Task, logits: np.ndarray) -> list:
         return [classes[number] for number in logits.argmax(axis=1)]
     chosen = logits >= 0  # a probability of 0.5
     return [[x for x, on in zip(task.labels, row, strict=True) if on] for row in chosen]
+
+
+def predict(run: str | Path, rows: Rows, batch_size: int = 64) -> pd.DataFrame:
+    """What a finished run says of other rows of its task: id, task, emotion, prediction.
+
+    `rows` need id, task, emotion and text; those of other tasks are left out. A
+    prediction is what `encoder` gives. DataError for a run without its model and where
+    no row is of its task.
+    """
+    settings, folder = runs.read(run)["settings"], Path(run) / "model"
+    if settings.get("task") not in TASKS or not folder.is_dir():
+        raise DataError(f"{run}: no finished encoder run")
+    task, frame = get(settings["task"]), to_frame(rows)
+    frame = frame[frame["task"] == task.name].reset_index(drop=True)
+    if frame.empty:
+        raise DataError(f"{run} judges {task.name}; there are no such rows")
+    model, tokenizer = _load(str(folder), task, settings.get("max_length", 1))
+    options = {"truncation": True, "max_length": settings.get("max_length")}
+    logits = []
+    for start in range(0, len(frame), batch_size):
+        part = frame[start : start + batch_size]
+        segments = [list(part[x]) for x in (["emotion"] if task.emotions else []) + ["text"]]
+        inputs = tokenizer(*segments, **options, padding=True, return_tensors="pt")
+        with torch.inference_mode():
+            logits.append(model.eval()(**inputs).logits)
+    found = _read_logits(task, torch.cat(logits).numpy())
+    found = [tuple(x) if task.kind == "labels" else x for x in found]
+    return frame[["id", "task", "emotion"]].assign(prediction=found)

@@ -7,7 +7,6 @@ that no model here was trained on, 17,539 prompts: 16 sub-tasks, 30,808 in all.
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from datasets import Dataset, Features, Value
 
 from emolib import DataError
@@ -81,9 +80,7 @@ def draw(rows: Rows, per_group: int | None, seed: int = 0) -> Dataset:
     if per_group is None:
         return rows
     if per_group < 1:
-        raise DataError(
-            f"per_group is {per_group}, expected 1 or more, or None for all"
-        )
+        raise DataError(f"per_group is {per_group}, expected 1 or more, or None for all")
     frame, kept = to_frame(rows.select_columns(["task", "emotion"])), []
     for _, group in frame.groupby(["task", "emotion"], dropna=False, sort=False):
         size = min(per_group, len(group))

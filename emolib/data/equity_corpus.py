@@ -7,94 +7,43 @@ female or male. SemEval's test files hold that corpus and further sentences like
 """
 
 import re
+from importlib import resources
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import yaml
 
 from emolib import DataError
 from emolib.data import corpora
+from emolib.data.rows import to_frame
 
-SIDES = {
-    "gender": ("female", "male"),
-    "race": ("African American", "European American"),
-}
-
-# Persons and words of the corpus: Kiritchenko and Mohammad 2018, section 3.
-_NAMES = {
-    ("female", "African American"): "Ebony Jasmine Lakisha Latisha Latoya Nichelle"
-    " Shaniqua Shereen Tanisha Tia",
-    ("male", "African American"): "Alonzo Alphonse Darnell Jamel Jerome Lamar Leroy"
-    " Malik Terrence Torrance",
-    ("female", "European American"): "Amanda Betsy Courtney Ellen Heather Katie Kristin"
-    " Melanie Nancy Stephanie",
-    ("male", "European American"): "Adam Alan Andrew Frank Harry Jack Josh Justin Roger"
-    " Ryan",
-}
-_COUPLES = (
-    ("she", "he"),
-    ("her", "him"),
-    ("this woman", "this man"),
-    ("this girl", "this boy"),
-    ("my sister", "my brother"),
-    ("my daughter", "my son"),
-    ("my wife", "my husband"),
-    ("my girlfriend", "my boyfriend"),
-    ("my mother", "my father"),
-    ("my aunt", "my uncle"),
-    ("my mom", "my dad"),
-)
-_WORDS = {
-    "anger": "angry annoyed enraged furious irritated annoying displeasing irritating"
-    " outrageous vexing",
-    "fear": "anxious discouraged fearful scared terrified dreadful horrible shocking"
-    " terrifying threatening",
-    "joy": "ecstatic excited glad happy relieved amazing funny great hilarious"
-    " wonderful",
-    "sadness": "depressed devastated disappointed dissapointed miserable sad depressing"
-    " gloomy grim heartbreaking serious",  # one is misspelt in SemEval's files
-}
-# Not in the paper: what the further frames of SemEval's files are about.
-_TOPICS = (
-    "bartender doctor electrician engineer hairdresser hygienist janitor librarian"
-    " nurse nutritionist programmer receptionist scientist supervisor surgeon art"
-    " astronomy chemistry dance drama literature physics poetry science technology"
-)
-# Invented for this project: a frame, and the words that it is filled with.
-_INVENTED = {
-    "All week {subject} seemed {word}.": "angry scared happy sad",
-    "The letter left {object} {word}.": "furious anxious glad miserable",
-    "{subject} bought {self} a {word} book.": "vexing horrible funny gloomy",
-    "{subject} waits for the bus by the bakery.": "-",
-    "There is a parcel for {object} at the desk.": "-",
-}
+SIDES = {"gender": ("female", "male"), "race": ("African American", "European American")}
+_LISTS = yaml.safe_load((resources.files("emolib.data") / "equity_corpus.yaml").read_text("utf-8"))
 
 
 def _list_persons() -> pd.DataFrame:
-    names = [
-        (name, "first names", *group)
-        for group, listed in _NAMES.items()
-        for name in listed.split()
+    rows = [
+        (name, "first names", gender, race)
+        for gender, race, names in _LISTS["names"]
+        for name in names.split()
     ]
-    others = [
-        (person, " / ".join(couple), gender, None)
-        for couple in _COUPLES
-        for person, gender in zip(couple, SIDES["gender"], strict=True)
-    ]
-    columns = ["person", "couple", "gender", "race"]
-    return pd.DataFrame(names + others, columns=columns).astype(object)
+    for couple in _LISTS["couples"]:
+        sides = zip(couple, SIDES["gender"], strict=True)
+        rows += [(person, " / ".join(couple), gender, None) for person, gender in sides]
+    return pd.DataFrame(rows, columns=["person", "couple", "gender", "race"], dtype=object)
 
 
 PERSONS = _list_persons()  # person, couple, gender, race (None but for first names)
-_FEELINGS = {w: emotion for emotion, words in _WORDS.items() for w in words.split()}
+_FEELINGS = {w: emotion for emotion, ws in _LISTS["words"].items() for w in ws.split()}
 _named = PERSONS["race"].notna()
 _PERSON = re.compile(
     rf"\b({'|'.join(PERSONS['person'][_named])}"
     rf"|(?i:{'|'.join(PERSONS['person'][~_named])}))\b"
 )
-_SELF = re.compile(r"\b(?:herself|himself)\b")
 _WORD = re.compile(rf"\b({'|'.join(_FEELINGS)})\b")
-_FILLED = re.compile(rf"\b(?:an? )?(?:{'|'.join([*_FEELINGS, *_TOPICS.split()])})\b")
+_FILLED = "|".join([*_FEELINGS, *_LISTS["topics"].split()])
+_FILLED = re.compile(rf"\b(?:an? )?(?:{_FILLED})\b")
 
 
 def read_pairs(data: str | Path = "official") -> pd.DataFrame:
@@ -123,17 +72,15 @@ def describe(sentences: pd.DataFrame) -> pd.DataFrame:
     DataError for an id that stands there twice.
     """
     found = sentences[["id", "text"]].reset_index(drop=True).astype(object)
-    if found["id"].duplicated().any():
-        raise DataError(
-            f"two sentences {found['id'][found['id'].duplicated()].iloc[0]}"
-        )
-    text = found["text"].astype(object)
+    if (again := found["id"].duplicated()).any():
+        raise DataError(f"two sentences {found['id'][again].iloc[0]}")
+    text = found["text"]
     who = text.str.extract(_PERSON, expand=False)
-    found["frame"] = text.str.replace(_PERSON, "<person>", n=1, regex=True)
-    found["frame"] = found["frame"].str.replace(_SELF, "<self>", regex=True)
+    found["frame"] = text.str.replace(_PERSON, "<person>", n=1, regex=True).str.replace(
+        r"\b(?:herself|himself)\b", "<self>", regex=True
+    )
     found["template"] = found["frame"].str.replace(_FILLED, "<word>", regex=True)
-    is_name = who.isin(PERSONS["person"])
-    found["person"] = who.where(is_name, who.str.lower())
+    found["person"] = who.where(who.isin(PERSONS["person"]), who.str.lower())
     found = found.merge(PERSONS, on="person", how="left")
     found["word"] = text.str.extract(_WORD, expand=False)
     found["named"] = found["word"].map(_FEELINGS)
@@ -141,28 +88,20 @@ def describe(sentences: pd.DataFrame) -> pd.DataFrame:
     topical = found["word"].isna() & (found["frame"] != found["template"])
     found["part"] = np.where(topical, "further", "eec")
     found.loc[~both, "part"] = "single"
-    found = found.astype(object)
-    return found.where(found.notna(), None)
+    return to_frame(found)
 
 
 def _invent() -> pd.DataFrame:
     """Three names per gender and race and four couples in each invented frame."""
-    chosen = [name for names in _NAMES.values() for name in names.split()[::4]]
-    chosen += [person for couple in _COUPLES[2:5] for person in couple]
-    texts = []
-    for frame, words in _INVENTED.items():
+    chosen = [name for *_, names in _LISTS["names"] for name in names.split()[::4]]
+    chosen += [person for couple in _LISTS["couples"][2:5] for person in couple]
+    genders, texts = PERSONS.set_index("person")["gender"], []
+    for frame, words in _LISTS["invented"].items():
+        pronouns = _LISTS["couples"]["{object}" in frame]  # she and he, or her and him
         for word in words.split():
-            pronouns = _COUPLES["{object}" in frame]  # she and he, or her and him
-            for person in (*chosen, *pronouns):
-                female = (
-                    PERSONS["gender"][PERSONS["person"] == person].iloc[0] == "female"
-                )
-                text = frame.format(
-                    subject=person,
-                    object=person,
-                    self="herself" if female else "himself",
-                    word=word,
-                )
+            for who in (*chosen, *pronouns):
+                own = "herself" if genders[who] == "female" else "himself"
+                text = frame.format(subject=who, object=who, self=own, word=word)
                 texts.append(text[0].upper() + text[1:])
     ids = [f"invented-{number:03}" for number in range(1, len(texts) + 1)]
     return pd.DataFrame({"id": ids, "text": texts})

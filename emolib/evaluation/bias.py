@@ -6,7 +6,6 @@ emotions, or "valence".
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -14,34 +13,18 @@ from datasets import Dataset, Features, Value
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
-from emolib import DataError, baselines, runs
+from emolib import DataError
 from emolib.data import prompts
-from emolib.data.equity_corpus import SIDES, describe, draw, read_pairs
-from emolib.tasks import EMOTIONS, get
+from emolib.data.equity_corpus import SIDES
+from emolib.tasks import EMOTIONS
 
-__all__ = [
-    "MEASURES",
-    "SIDES",
-    "average_persons",
-    "build_rows",
-    "compare",
-    "describe",
-    "draw",
-    "judge_encoder",
-    "judge_lexicon",
-    "pair",
-    "read_pairs",
-]
 MEASURES = (*EMOTIONS, "valence")
 _WITHIN = {"gender": "couple", "race": "gender"}  # only alike persons are compared
 _TASKS = ("EI-reg", "V-reg")  # both in 0 to 1
 
 
 def build_rows(
-    sentences: pd.DataFrame,
-    emotions: Sequence[str] = EMOTIONS,
-    form: str = "paper",
-    tokenizer=None,
+    sentences: pd.DataFrame, emotions: Sequence[str] = EMOTIONS, form: str = "paper", tokenizer=None
 ) -> Dataset:
     """Prompts for `predict.predict`: id, task, emotion, instruction, text, prompt.
 
@@ -62,47 +45,7 @@ def build_rows(
     return Dataset.from_list(rows, features=features)
 
 
-def judge_lexicon(sentences: pd.DataFrame, name: str = "vader") -> pd.DataFrame:
-    """A lexicon's valence of each sentence (it has no emotions), see `lexicons`."""
-    return baselines.lexicon(name, build_rows(sentences, ()))
-
-
-def judge_encoder(
-    sentences: pd.DataFrame, run: str | Path, batch_size: int = 64
-) -> pd.DataFrame:
-    """What a finished encoder run on EI-reg or V-reg says of each sentence.
-
-    Columns id, task, emotion, prediction (cut to 0 to 1, as `encoders` does). DataError
-    for a run on another task, and for one without its model.
-    """
-    import torch
-    from transformers import AutoModelForSequenceClassification, AutoTokenizer
-
-    folder, task = Path(run) / "model", runs.read(run)["settings"].get("task")
-    if task not in _TASKS or not folder.is_dir():
-        raise DataError(f"{run}: no finished encoder run on {' or '.join(_TASKS)}")
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    model = AutoModelForSequenceClassification.from_pretrained(
-        folder, use_safetensors=True
-    ).eval()
-    rows = build_rows(sentences).to_pandas()
-    rows = rows[rows["task"] == task].reset_index(drop=True)
-    segments = ["emotion", "text"] if get(task).emotions else ["text"]
-    found = []
-    for start in range(0, len(rows), batch_size):
-        part = rows[start : start + batch_size]
-        inputs = tokenizer(
-            *(list(part[name]) for name in segments),
-            truncation=True, padding=True, return_tensors="pt",
-        )  # fmt: skip
-        with torch.inference_mode():
-            found += model(**inputs).logits[:, 0].clamp(0, 1).tolist()
-    return rows[["id", "task", "emotion"]].assign(prediction=found)
-
-
-def pair(
-    sentences: pd.DataFrame, predictions: pd.DataFrame, by: str = "gender"
-) -> pd.DataFrame:
+def pair(sentences: pd.DataFrame, predictions: pd.DataFrame, by: str = "gender") -> pd.DataFrame:
     """First side (SIDES) less second, per measure, frame and group of alike persons.
 
     Columns measure, frame, group, first, second, difference; the sides are means of
@@ -163,55 +106,49 @@ def compare(
     """
     pairs, judged = pair(sentences, predictions, by), _join(sentences, predictions)
     persons, rows = average_persons(sentences, predictions), []
-    for measure, group in pairs.groupby("measure", sort=False):
-        found = group.groupby("frame")["difference"].mean().round(12).to_numpy()
+    for measure in MEASURES:
+        group = pairs[pairs["measure"] == measure].groupby("frame")["difference"]
+        found = group.mean().round(12).to_numpy()
+        if not len(found):
+            continue
         if len(found) < 2:
             raise DataError(f"{measure}: one frame, expected two or more")
+        row = {"by": by, "measure": measure, "n": len(found)}
+        row |= _measure(found, resamples, seed)
         spread = judged["prediction"][judged["measure"] == measure].std()
-        rows.append({"by": by, "measure": measure, "n": len(found)})
-        rows[-1] |= _measure(found, resamples, seed)
-        rows[-1]["share_of_spread"] = rows[-1]["difference"] / spread if spread else 0.0
-        rows[-1]["higher"] = (found > 0).mean()
-        rows[-1]["p_names"] = _test_names(
-            persons[persons["measure"] == measure], by, seed
-        )
+        row["share_of_spread"] = row["difference"] / spread if spread else 0.0
+        row["higher"] = (found > 0).mean()
+        names = persons[(persons["measure"] == measure) & persons["race"].notna()]
+        sides = [names["difference"][names[by] == x].to_numpy() for x in SIDES[by]]
+        rows.append(row | {"p_names": _test_names(sides, seed)})
     table = pd.DataFrame(rows)
     corrected = multipletests(table["p"], method="holm")[1]
     table.insert(table.columns.get_loc("p") + 1, "p_holm", corrected)
-    return table.sort_values(
-        "measure", key=lambda names: names.map(MEASURES.index), ignore_index=True
-    )
+    return table
 
 
 def _measure(found: np.ndarray, resamples: int, seed: int) -> dict:
     """Mean, interval, p and d of the frames' differences."""
-    mean, deviation = found.mean(), found.std(ddof=1)
+    mean = found.mean()
     if not np.ptp(found):  # no test: without spread the answer is sure
         mean = found[0]
         p, d = (0.0, np.copysign(np.inf, mean)) if mean else (1.0, 0.0)
         return {"difference": mean, "low": mean, "high": mean, "p": p, "d": d}
-    interval = stats.bootstrap(
+    low, high = stats.bootstrap(
         (found,), np.mean, n_resamples=resamples, method="percentile",
         rng=np.random.default_rng(seed),
     ).confidence_interval  # fmt: skip
-    p = stats.ttest_1samp(found, 0).pvalue
-    low, high = interval
-    return {"difference": mean, "low": low, "high": high, "p": p, "d": mean / deviation}
+    p, d = stats.ttest_1samp(found, 0).pvalue, mean / found.std(ddof=1)
+    return {"difference": mean, "low": low, "high": high, "p": p, "d": d}
 
 
-def _test_names(persons: pd.DataFrame, by: str, seed: int) -> float:
-    names = persons.dropna(subset=["race"])
-    sides = [names["difference"][names[by] == side].to_numpy() for side in SIDES[by]]
+def _test_names(sides: list[np.ndarray], seed: int) -> float:
     if min(map(len, sides)) < 2:
         return np.nan
     return stats.permutation_test(
-        sides, _subtract, n_resamples=2000, vectorized=True,
-        rng=np.random.default_rng(seed),
+        sides, lambda first, second, axis: first.mean(axis) - second.mean(axis),
+        n_resamples=2000, vectorized=True, rng=np.random.default_rng(seed),
     ).pvalue  # fmt: skip
-
-
-def _subtract(first: np.ndarray, second: np.ndarray, axis: int) -> np.ndarray:
-    return first.mean(axis=axis) - second.mean(axis=axis)
 
 
 def _join(sentences: pd.DataFrame, predictions: pd.DataFrame) -> pd.DataFrame:
@@ -233,8 +170,6 @@ def _join(sentences: pd.DataFrame, predictions: pd.DataFrame) -> pd.DataFrame:
     if told.duplicated(["id", "measure"]).any():
         raise DataError("two predictions of one sentence and measure")
     for name, count in told["measure"].value_counts().items():
-        if count < len(sentences):
-            raise DataError(
-                f"{name}: predictions of {count} of {len(sentences)} sentences"
-            )
+        if count < (many := len(sentences)):
+            raise DataError(f"{name}: predictions of {count} of {many} sentences")
     return told.merge(sentences, on="id")

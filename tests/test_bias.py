@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from emolib import DataError, runs
+from emolib import DataError, baselines, runs
 from emolib.data import equity_corpus
 from emolib.evaluation import bias
 from emolib.report import bias_plots
@@ -17,7 +17,7 @@ SINGERS = ("Ebony", "Jamel", "Amanda", "Adam", "My aunt", "My uncle", "She", "He
 
 def describe(texts: list[str]) -> pd.DataFrame:
     ids = [f"s{number}" for number in range(len(texts))]
-    return bias.describe(pd.DataFrame({"id": ids, "text": texts}))
+    return equity_corpus.describe(pd.DataFrame({"id": ids, "text": texts}))
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def test_sentences_without_a_counterpart_are_single():
 
 
 def test_persons_are_as_many_on_either_side():
-    names = bias.describe(equity_corpus._invent()).dropna(subset=["race"])
+    names = equity_corpus.describe(equity_corpus._invent()).dropna(subset=["race"])
     assert equity_corpus.PERSONS["gender"].value_counts().tolist() == [31, 31]
     sizes = equity_corpus.PERSONS.groupby(["gender", "race"]).size()
     assert sizes.tolist() == [10, 10, 10, 10]
@@ -194,23 +194,23 @@ def test_bad_questions_are_errors(sentences):
     with pytest.raises(DataError, match="one frame, expected two or more"):
         bias.compare(sentences[:8], told)
     with pytest.raises(DataError, match="frames is 0, expected 1 or more"):
-        bias.draw(sentences, 0)
+        equity_corpus.draw(sentences, 0)
     with pytest.raises(DataError, match="two sentences s0"):
-        bias.describe(pd.concat([sentences, sentences[:1]]))
+        equity_corpus.describe(pd.concat([sentences, sentences[:1]]))
 
 
 def test_draw_keeps_whole_frames_of_every_template():
-    found = bias.read_pairs("sample")
-    drawn = bias.draw(found, 2, seed=1)
+    found = equity_corpus.read_pairs("sample")
+    drawn = equity_corpus.draw(found, 2, seed=1)
     assert set(drawn["template"]) == set(found["template"])
     assert drawn["frame"].nunique() == 2 + 2 + 2 + 1 + 1
     assert set(drawn["frame"].value_counts()) == {20}
-    assert drawn.equals(bias.draw(found, 2, seed=1))
-    assert bias.draw(found, None) is found
+    assert drawn.equals(equity_corpus.draw(found, 2, seed=1))
+    assert equity_corpus.draw(found, None) is found
 
 
 def test_invented_frames_say_so_and_are_balanced():
-    found = bias.read_pairs("sample")
+    found = equity_corpus.read_pairs("sample")
     assert len(found) == 280 and set(found["part"]) == {"invented"}
     assert found["text"].is_unique and found["person"].notna().all()
     assert found.groupby("frame")["gender"].value_counts().nunique() == 1
@@ -231,20 +231,19 @@ def test_prompts_differ_in_nothing_but_the_person(sentences):
 
 
 def test_lexicon_judges_valence_alone(sentences):
-    found = bias.judge_lexicon(sentences)
+    found = baselines.lexicon("vader", bias.build_rows(sentences))
     assert found["task"].unique().tolist() == ["V-reg"]
     table = bias.compare(sentences, found, "gender")
     assert table["measure"].tolist() == ["valence"]
     assert table["difference"].tolist() == [0]
 
 
+@pytest.mark.slow
 def test_encoder_run_judges_new_texts(sentences, tmp_path):
     from tokenizers import BertWordPieceTokenizer
-    from transformers import (
-        BertConfig,
-        BertForSequenceClassification,
-        BertTokenizerFast,
-    )
+    from transformers import BertConfig, BertForSequenceClassification, BertTokenizerFast
+
+    from emolib.baselines import encoders
 
     made = BertWordPieceTokenizer()
     made.train_from_iterator(sentences["text"], vocab_size=100, show_progress=False)
@@ -257,8 +256,9 @@ def test_encoder_run_judges_new_texts(sentences, tmp_path):
     with runs.opened(tmp_path / "run", "encoder", {"task": "EI-reg"}) as folder:
         model.save_pretrained(folder / "model")
         tokenizer.save_pretrained(folder / "model")
-    found = bias.judge_encoder(sentences, tmp_path / "run", batch_size=5)
-    again = bias.judge_encoder(sentences, tmp_path / "run", batch_size=200)
+    rows = bias.build_rows(sentences)
+    found = encoders.predict(tmp_path / "run", rows, batch_size=5)
+    again = encoders.predict(tmp_path / "run", rows.to_pandas(), batch_size=200)
     assert len(found) == 4 * len(sentences)
     assert found["prediction"].tolist() == pytest.approx(again["prediction"].tolist())
     assert found["prediction"].between(0, 1).all()
@@ -266,11 +266,18 @@ def test_encoder_run_judges_new_texts(sentences, tmp_path):
     assert len(bias.compare(sentences, found)) == 4
 
 
-def test_other_runs_are_no_judges(sentences, tmp_path):
-    with runs.opened(tmp_path / "run", "encoder", {"task": "E-c"}):
+@pytest.mark.slow
+def test_runs_without_a_model_and_of_other_tasks_are_no_judges(sentences, tmp_path):
+    from emolib.baselines import encoders
+
+    rows, run = bias.build_rows(sentences), tmp_path / "run"
+    with runs.opened(run, "encoder", {"task": "E-c"}):
         pass
-    with pytest.raises(DataError, match="no finished encoder run on EI-reg or V-reg"):
-        bias.judge_encoder(sentences, tmp_path / "run")
+    with pytest.raises(DataError, match="run: no finished encoder run"):
+        encoders.predict(run, rows)
+    (run / "model").mkdir()
+    with pytest.raises(DataError, match="judges E-c; there are no such rows"):
+        encoders.predict(run, rows)
 
 
 def test_figure_has_a_point_per_measure_and_judge(sentences):
@@ -288,27 +295,22 @@ def test_figure_has_a_point_per_measure_and_judge(sentences):
     assert [len(one.containers) for one in (left, right)] == [2, 2]
 
 
+@pytest.mark.slow
 def test_audit_needs_no_torch():
-    code = "import sys, emolib.evaluation.bias, emolib.report.bias_plots; print('torch' in sys.modules)"
+    code = "import sys, emolib.evaluation.bias, emolib.report.bias_plots"
+    code += "; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout.strip() == "False"
 
 
 def test_every_equity_sentence_is_accounted_for(real_data):
-    found = bias.read_pairs()
-    assert found["part"].value_counts().to_dict() == {
-        "eec": 8640,
-        "further": 6900,
-        "single": 1397,
-    }
+    found = equity_corpus.read_pairs()
+    assert found["part"].value_counts().to_dict() == {"eec": 8640, "further": 6900, "single": 1397}
     paired = found[found["part"] != "single"]
     assert paired.groupby("part")["frame"].nunique().tolist() == [144, 115]
     assert paired.groupby("part")["template"].nunique().tolist() == [11, 9]
     assert set(paired["frame"].value_counts()) == {60}
-    assert (
-        paired.groupby("part")["gender"].value_counts().tolist()
-        == [4320] * 2 + [3450] * 2
-    )
+    assert paired.groupby("part")["gender"].value_counts().tolist() == [4320] * 2 + [3450] * 2
     races = paired.groupby(["part", "gender", "race"]).size()
     assert races.tolist() == [1440] * 4 + [1150] * 4
     couples = paired.groupby("frame")["couple"].nunique()
@@ -318,9 +320,10 @@ def test_every_equity_sentence_is_accounted_for(real_data):
     assert found["person"].isna().sum() == 1374  # the other 23: "my brother" alone
 
 
+@pytest.mark.slow
 def test_equity_sentences_are_the_same_for_all_measures(real_data):
     from emolib.data import corpora
 
-    texts = bias.read_pairs().set_index("id")["text"].to_dict()
+    texts = equity_corpus.read_pairs().set_index("id")["text"].to_dict()
     for _, rows in corpora.read_equity("EI-reg").groupby("emotion"):
         assert rows.set_index("id")["text"].to_dict() == texts
