@@ -35,14 +35,7 @@ from contestants import (
     load_reference,
     load_vllm,
 )
-from measure import (
-    FIGURES,
-    Worker,
-    measure_machine,
-    run_in_turn,
-    save,
-    summarize,
-)
+from measure import FIGURES, Worker, measure_machine, run_in_turn, save, summarize
 
 OURS, GREEDY = "emolib", "transformers greedy"
 

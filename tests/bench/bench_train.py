@@ -35,7 +35,6 @@ import tempfile
 import time
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 from emolib import files, models
 from emolib.data import aaid
@@ -46,12 +45,7 @@ import pandas as pd
 import torch
 from datasets import Dataset
 from measure import FIGURES, Worker, measure_machine, run_in_turn, save, summarize
-from transformers import (
-    EarlyStoppingCallback,
-    PrinterCallback,
-    TrainerCallback,
-    set_seed,
-)
+from transformers import PrinterCallback, TrainerCallback, set_seed
 
 OURS = "emolib"
 MODEL = "smollm2-135m"
@@ -98,7 +92,7 @@ def list_fixed(plan: Plan, folder: str) -> dict:
 
 
 def make_lora():
-    """The adapter's configuration, as `make_emolib` asks for it by our settings."""
+    """The adapter's configuration."""
     from peft import LoraConfig
 
     return LoraConfig(
@@ -112,35 +106,23 @@ def make_lora():
 
 def make_emolib(rows: Dataset, plan: Plan, folder: str, share: bool):
     """Our trainer, its steps alone: a run's validations and checkpoints left out."""
-    from emolib.training.recipe import Settings
-    from emolib.training.sft_trainer import make_trainer
+    from trl import SFTConfig
 
-    chosen = Settings(
-        quantization=None,
-        epochs=1,
-        learning_rate=RATE,
-        batch_size=plan.batch,
-        micro_batch_size=plan.micro,
-        warmup=WARMUP,
-        weight_decay=DECAY,
-        lora_rank=RANK,
-        lora_alpha=ALPHA,
-        lora_dropout=0.0,
-        seed=plan.seed,
-        device="cpu",
-        dtype="bfloat16",
-        share=share,
-        progress=False,
-    )
+    from emolib.training.sft_trainer import SharedPromptTrainer
+
     model, tokenizer = load_base("bfloat16", plan.seed)
     tokenizer.padding_side = "right"
-    one = rows.select([0])
-    trainer = make_trainer(model, tokenizer, rows, one, Path(folder), chosen)
-    trainer.remove_callback(EarlyStoppingCallback)
-    trainer.args.eval_strategy = trainer.args.save_strategy = "no"
-    trainer.args.load_best_model_at_end = False
-    trainer.args.logging_steps = 1
-    return trainer
+    rows, _ = tokens.keep_short(rows, tokenizer, 2048)
+    arguments = list_fixed(plan, folder) | {"bf16": True, "max_length": None}
+    return SharedPromptTrainer(
+        model=model,
+        args=SFTConfig(**arguments),
+        train_dataset=rows,
+        eval_dataset=rows.select([0]),
+        processing_class=tokenizer,
+        peft_config=make_lora(),
+        share=share,
+    )
 
 
 def make_trl(rows: Dataset, plan: Plan, folder: str, **options):

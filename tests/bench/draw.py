@@ -13,7 +13,7 @@ import seaborn as sns
 from matplotlib.ticker import NullFormatter
 
 from emolib import files
-from emolib.report import plots
+from emolib.report import style
 
 WHAT = {"predict": "items per second", "train": "training rows per second"}
 
@@ -85,16 +85,16 @@ def main() -> None:
     given = [Path(each) for each in sys.argv[1:]]
     data = given[0] if given else files.place("figures/data")
     target = given[1] if given[1:] else files.place("figures")
-    plots.set_style()
+    style.set_style()
     for name, rest in (
         ("predict", "; bars: medians, whiskers: least and greatest round"),
         ("train", "; bars: medians, whiskers: least and greatest round"),
     ):
         axes = draw_speeds(name, data)
-        plots.save(axes, target / f"bench_{name}", describe(name, data) + rest + ".")
+        style.save(axes, target / f"bench_{name}", describe(name, data) + rest + ".")
         print(tabulate(name, data), end="\n\n")
     axes = draw_growth(data)
-    plots.save(axes, target / "bench_growth", f"{describe('growth', data)}, one run.")
+    style.save(axes, target / "bench_growth", f"{describe('growth', data)}, one run.")
 
 
 if __name__ == "__main__":
