@@ -1,6 +1,7 @@
 """The rooms of emolib: who may import whom, how large they are, and their picture."""
 
 import ast
+import json
 from pathlib import Path
 
 import pytest
@@ -85,3 +86,11 @@ def test_readme_keeps_a_short_tree():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     tree = text.split("## What is where")[1].split("```")[1].strip()
     assert len(tree.splitlines()) <= 12 and "emolib/README.md" in text
+
+
+def test_training_run_stands_in_the_cells_of_notebook_two():
+    cells = json.loads((ROOT / "notebooks" / "02_finetune_qlora.ipynb").read_text())["cells"]
+    code = "\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "code")
+    names = ("BitsAndBytesConfig", "AutoModelForCausalLM", ".from_pretrained(", "LoraConfig(")
+    names += ("print_trainable_parameters", "SFTConfig(", "SFTTrainer", "record.train(")
+    assert [name for name in names if name not in code] == []
