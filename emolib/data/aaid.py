@@ -27,11 +27,11 @@ def build(
 ) -> DatasetDict:
     """Train and validation rows: every corpus row under each of its ten instructions.
 
-    All columns are strings; `gold` is the corpus's own spelling, `completion` what a
-    model is trained to write. Rows are shuffled by `seed`. In every block of the first
-    tenth, second tenth and so on each corpus row stands once, under another of its
-    instructions, so the first n rows are a fair smaller training set. The same input
-    gives the same rows in the same order. `form`, `tokenizer`: see `prompts.render`.
+    All columns are strings; `gold` is the corpus's own spelling, `completion` what a model is
+    trained to write. Rows are shuffled by `seed`. In every block of the first tenth, second tenth
+    and so on each corpus row stands once, under another of its instructions, so the first n rows
+    are a fair smaller training set. The same input gives the same rows in the same order. `form`,
+    `tokenizer`: see `prompts.render`.
     """
     made = DatasetDict()
     for name, split in (("train", "train"), ("validation", "dev")):
@@ -44,12 +44,10 @@ def build(
 def take(rows: Rows, passes: str, seed: int = 0) -> Dataset:
     """AAID rows of some of the ten passes over the corpus, mixed by `seed`.
 
-    `passes` says which, by task: "EI-reg=2 V-reg=1-4" takes every EI-reg row once,
-    under the second of its instructions, and every V-reg row four times; other tasks
-    are left out. "" takes `rows` as they are. So rows of small tasks are seen more
-    often.
-    DataError for an unknown task or one named twice, and for passes that are not
-    within 1 to 10.
+    `passes` says which, by task: "EI-reg=2 V-reg=1-4" takes every EI-reg row once, under the second
+    of its instructions, and every V-reg row four times; other tasks are left out. "" takes `rows`
+    as they are. So rows of small tasks are seen more often. DataError for an unknown task or one
+    named twice, and for passes that are not within 1 to 10.
     """
     rows = to_dataset(rows)
     if not passes.strip():
@@ -83,8 +81,8 @@ def read_passes(passes: str) -> dict[str, range]:
 def spread(rows: Rows, count: int, even: bool = False) -> Dataset:
     """The first `count` rows, all for 0; if `even` the first ones of each task alike.
 
-    A dev set has three times more rows of one task than of another, and a correlation
-    over thirty of them says little. DataError for fewer rows than there are tasks.
+    A dev set has three times more rows of one task than of another, and a correlation over thirty
+    of them says little. DataError for fewer rows than there are tasks.
     """
     rows = to_dataset(rows)
     if not even or not count:
@@ -96,15 +94,12 @@ def spread(rows: Rows, count: int, even: bool = False) -> Dataset:
     return rows.select(np.flatnonzero(tasks.groupby(tasks).cumcount() < share))
 
 
-def export(
-    dataset: DatasetDict, folder: str | Path, source: str, free: bool = False
-) -> Path:
+def export(dataset: DatasetDict, folder: str | Path, source: str, free: bool = False) -> Path:
     """Writes Parquet, JSONL and a dataset card (README.md) into `folder`; returns it.
 
-    `source` says which corpus the rows were built from and stands on the card; `free`
-    that its texts may be passed on, as those of the bundled sample (MIT). The
-    card's rule: rows built from SemEval-2018 hold tweets, which may not be
-    redistributed; publish the builder, not these files.
+    `source` says which corpus the rows were built from and stands on the card; `free` that its
+    texts may be passed on, as those of the bundled sample (MIT). The card's rule: rows built from
+    SemEval-2018 hold tweets, which may not be redistributed; publish the builder, not these files.
     """
     folder = Path(folder)
     (folder / "data").mkdir(parents=True, exist_ok=True)

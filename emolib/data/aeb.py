@@ -1,7 +1,7 @@
 """AEB, the benchmark: one prompt per test item (`release` reads the authors' own).
 
-AEB-1 is the test data of SemEval-2018 Task 1, 13,269 prompts; AEB-2 nine more data sets
-that no model here was trained on, 17,539 prompts: 16 sub-tasks, 30,808 in all.
+AEB-1 is the test data of SemEval-2018 Task 1, 13,269 prompts; AEB-2 nine more data sets that no
+model here was trained on, 17,539 prompts: 16 sub-tasks, 30,808 in all.
 """
 
 from pathlib import Path
@@ -28,12 +28,12 @@ def build(
 ) -> Dataset:
     """Benchmark items in task and file order, one instruction drawn per item by `seed`.
 
-    Columns id, task, emotion, text, instruction, prompt, gold, all strings; emotion is
-    None where the task has none. All 16 sub-tasks, or `tasks`. Sizes on the official
-    data are `Task.items`: of each VADER set 1,000 are drawn by `seed`, as the paper
-    drew them (its seed was not published). A task's items and instructions depend on
-    the seed alone, not on which other tasks are built. Scores are asked for in 0 to 1,
-    as in training; gold stays in the corpus's own range (`parsing.parse` maps).
+    Columns id, task, emotion, text, instruction, prompt, gold, all strings; emotion is None where
+    the task has none. All 16 sub-tasks, or `tasks`. Sizes on the official data are `Task.items`: of
+    each VADER set 1,000 are drawn by `seed`, as the paper drew them (its seed was not published). A
+    task's items and instructions depend on the seed alone, not on which other tasks are built.
+    Scores are asked for in 0 to 1, as in training; gold stays in the corpus's own range
+    (`parsing.parse` maps).
     """
     rows = []
     for name in tasks or TASKS:
@@ -52,10 +52,9 @@ def build(
 def complete(rows: Rows, form: str = "paper", tokenizer=None) -> Dataset:
     """What `annotate` would ask beside `rows` about the texts of AEB-1 among them.
 
-    `rows`: as `build` or `aaid.build` gives them. Columns as `build` gives them, gold
-    None: every task of AAID, under its first instruction, about every text, but for
-    what stands in `rows`. Texts are told apart by id, which SemEval-2018 gives to a
-    tweet and not to a task's row.
+    `rows`: as `build` or `aaid.build` gives them. Columns as `build` gives them, gold None: every
+    task of AAID, under its first instruction, about every text, but for what stands in `rows`.
+    Texts are told apart by id, which SemEval-2018 gives to a tweet and not to a task's row.
     """
     frame, found = to_frame(rows), []
     known = set(zip(frame["task"], frame["id"], frame["emotion"], strict=True))

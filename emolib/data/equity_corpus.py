@@ -1,9 +1,9 @@
 """Sentences that are alike but for a person: the Equity Evaluation Corpus, taken apart.
 
-Kiritchenko and Mohammad (2018, "Examining Gender and Race Bias in Two Hundred Sentiment
-Analysis Systems") put noun phrases, pronouns and first names into templates. Names
-stand for a race that they are associated with in the United States, and gender is
-female or male. SemEval's test files hold that corpus and further sentences like it.
+Kiritchenko and Mohammad (2018, "Examining Gender and Race Bias in Two Hundred Sentiment Analysis
+Systems") put noun phrases, pronouns and first names into templates. Names stand for a race that
+they are associated with in the United States, and gender is female or male. SemEval's test files
+hold that corpus and further sentences like it.
 """
 
 import re
@@ -49,8 +49,8 @@ _FILLED = re.compile(rf"\b(?:an? )?(?:{_FILLED})\b")
 def read_pairs(data: str | Path = "official") -> pd.DataFrame:
     """The equity sentences inside SemEval's test files, as `describe` tells of them.
 
-    With "sample" they are 280 sentences in frames invented for this project (part
-    "invented"): the bundled corpus has too few, and no names that stand for a race.
+    With "sample" they are 280 sentences in frames invented for this project (part "invented"): the
+    bundled corpus has too few, and no names that stand for a race.
     """
     if str(data) == "sample":
         return describe(_invent()).assign(part="invented")

@@ -18,20 +18,18 @@ from emolib.tasks import NEUTRAL, Task, get
 _THIRDS = ("lowest", "middle", "highest")
 
 
-def few_shot(
-    rows: Rows, shots: int = 1, seed: int = 0, data: str | Path = "official"
-) -> Dataset:
+def few_shot(rows: Rows, shots: int = 1, seed: int = 0, data: str | Path = "official") -> Dataset:
     """The rows with prompts that hold examples; all other columns as they were.
 
-    `shots` examples for every class of an ordinal task, every label (and none) of a
-    label task, every third of the training rows by score, as the paper has at least one
-    per emotion or label (4.1), in random order. They come from the task's training
-    split, for EI tasks of the same emotion, are drawn by `seed`, and are the same for
-    all items of a task and emotion. A text that is to be judged is never among them,
-    nor one that differs from it in letter case or punctuation alone.
+    `shots` examples for every class of an ordinal task, every label (and none) of a label task,
+    every third of the training rows by score, as the paper has at least one per emotion or label
+    (4.1), in random order. They come from the task's training split, for EI tasks of the same
+    emotion, are drawn by `seed`, and are the same for all items of a task and emotion. A text that
+    is to be judged is never among them, nor one that differs from it in letter case or punctuation
+    alone.
 
-    Raises DataError for a task without a training split (VADER's sets), for fewer
-    examples of a class than asked for, for shots below 1, and for prompts in chat form.
+    Raises DataError for a task without a training split (VADER's sets), for fewer examples of a
+    class than asked for, for shots below 1, and for prompts in chat form.
     """
     if shots < 1:
         raise DataError(f"shots is {shots}, expected 1 or more")
@@ -49,9 +47,7 @@ def few_shot(
     return rows.map(write, load_from_cache_file=False)
 
 
-def _pick(
-    task: Task, emotion: str | None, shots: int, seed: int, data, tested: set
-) -> list[dict]:
+def _pick(task: Task, emotion: str | None, shots: int, seed: int, data, tested: set) -> list[dict]:
     if "train" not in task.sizes:
         raise DataError(f"{task.name} has no training split to take examples from")
     frame = corpora.read(task.name, "train", data)

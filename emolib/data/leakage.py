@@ -13,9 +13,9 @@ from emolib.tasks import AAID
 def audit(data: str | Path = "official") -> pd.DataFrame:
     """Texts that stand in AAID and in AEB-1's test data, one row per pair of places.
 
-    Columns: split, task, id of the AAID side; aeb_task, aeb_id; match, "exact" or
-    "normalized" (equal without user names, URLs, letter case and white space); text,
-    the AEB side's. Count with `.value_counts(["task", "aeb_task", "match"])`.
+    Columns: split, task, id of the AAID side; aeb_task, aeb_id; match, "exact" or "normalized"
+    (equal without user names, URLs, letter case and white space); text, the AEB side's. Count with
+    `.value_counts(["task", "aeb_task", "match"])`.
     """
     sides = []
     for splits in (("train", "dev"), ("test",)):
@@ -25,10 +25,7 @@ def audit(data: str | Path = "official") -> pd.DataFrame:
         sides.append(side.assign(key=side["text"].map(normalize)))
     pairs = sides[0].merge(sides[1], on="key", suffixes=("", "_aeb")).query("key != ''")
     same = pairs["text"] == pairs["text_aeb"]
-    pairs["match"], pairs["text"] = (
-        np.where(same, "exact", "normalized"),
-        pairs.text_aeb,
-    )
+    pairs["match"], pairs["text"] = (np.where(same, "exact", "normalized"), pairs.text_aeb)
     pairs = pairs.rename(columns={"task_aeb": "aeb_task", "id_aeb": "aeb_id"})
     return pairs[["split", "task", "id", "aeb_task", "aeb_id", "match", "text"]]
 

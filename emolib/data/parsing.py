@@ -1,8 +1,8 @@
 """A model's response becomes a value, or None where it cannot be read.
 
-Nothing is guessed: a number outside the task's range, a class that does not exist and a
-number that breaks off ("0. seven") are None, because one misread response can move a
-correlation further than any model change (see the tests for real examples).
+Nothing is guessed: a number outside the task's range, a class that does not exist and a number that
+breaks off ("0. seven") are None, because one misread response can move a correlation further than
+any model change (see the tests for real examples).
 """
 
 import re
@@ -28,11 +28,10 @@ def parse(
     """The value a response gives for a task, or None if it gives none.
 
     Score tasks: a float within `Task.range`; if the prompt asked for another range
-    (`prompts.read_range` tells), the number must lie in that one and is mapped to the
-    corpus's. Ordinal tasks: a key of `Task.classes`. Label tasks: the labels named, in
-    the corpus's order; () for the neutral answer of E-c.
-    A leading number counts. Elsewhere in the response a number or class description
-    counts only where it is the only one. Only the first line with text is read.
+    (`prompts.read_range` tells), the number must lie in that one and is mapped to the corpus's.
+    Ordinal tasks: a key of `Task.classes`. Label tasks: the labels named, in the corpus's order; ()
+    for the neutral answer of E-c. A leading number counts. Elsewhere in the response a number or
+    class description counts only where it is the only one. Only the first line with text is read.
 
     >>> parse("EI-reg", "0.531"), parse("EI-reg", "48: disgust"), parse("E-c", "joy.")
     (0.531, None, ('joy',))
@@ -43,11 +42,7 @@ def parse(
         return None
     if found.kind == "score":
         return _read_score(found, line, asked or found.range)
-    return (
-        _read_class(found, line)
-        if found.kind == "ordinal"
-        else _read_labels(found, line)
-    )
+    return _read_class(found, line) if found.kind == "ordinal" else _read_labels(found, line)
 
 
 def read_gold(task: str, gold) -> float | int | tuple[str, ...]:

@@ -1,10 +1,10 @@
 """A row becomes the exact text a model sees: one function for training and testing.
 
-The shape is the paper's (its Table 2): the task sentence, the text, for EI tasks the
-emotion, then the name of the answer. Four forms of it: "paper" (Human:/Assistant:,
-letter for letter as in the released benchmark), "published" (the same with the space
-after `Assistant:` that the authors' training code has), "plain" (no roles, the answer
-follows on the same line) and "chat" (the tokenizer's own chat template).
+The shape is the paper's (its Table 2): the task sentence, the text, for EI tasks the emotion, then
+the name of the answer. Four forms of it: "paper" (Human:/Assistant:, letter for letter as in the
+released benchmark), "published" (the same with the space after `Assistant:` that the authors'
+training code has), "plain" (no roles, the answer follows on the same line) and "chat" (the
+tokenizer's own chat template).
 """
 
 from collections.abc import Mapping
@@ -26,9 +26,9 @@ _ENDS = {"paper": "Assistant:\n", PUBLISHED: "Assistant: \n"}
 def instructions(task: str) -> tuple[str, ...]:
     """A task's instructions, in this project's words, with classes or labels filled in.
 
-    Ten for the tasks of AAID. Zero-shot score tasks ask for 0 to 1, as in training
-    (paper, 4.3.2), in V-reg's ten instructions where it is valence they want. The other
-    tasks of AEB-2 have one each.
+    Ten for the tasks of AAID. Zero-shot score tasks ask for 0 to 1, as in training (paper, 4.3.2),
+    in V-reg's ten instructions where it is valence they want. The other tasks of AEB-2 have one
+    each.
     """
     found = get(task)
     text = (resources.files("emolib.data") / "instructions.yaml").read_text("utf-8")
@@ -53,13 +53,13 @@ def read_range(task: str, instruction: str) -> tuple[float, float] | None:
 def render(row: Mapping, form: str = "paper", tokenizer=None) -> dict[str, str]:
     """`prompt`, and `completion` where the row has a gold answer.
 
-    `row` needs task, instruction, text and, for EI tasks, emotion. The tokens of the
-    prompt are a prefix of the tokens of prompt + completion: no prompt ends in a space,
-    and a completion that must not touch the word before it brings its own space.
-    The end-of-text token is not part of a completion; the trainer appends it.
+    `row` needs task, instruction, text and, for EI tasks, emotion. The tokens of the prompt are a
+    prefix of the tokens of prompt + completion: no prompt ends in a space, and a completion that
+    must not touch the word before it brings its own space. The end-of-text token is not part of a
+    completion; the trainer appends it.
 
-    Raises DataError for an unknown form, an empty text, an EI row without an emotion,
-    and for "chat" without a tokenizer that has a chat template that works.
+    Raises DataError for an unknown form, an empty text, an EI row without an emotion, and for
+    "chat" without a tokenizer that has a chat template that works.
     """
     if form not in FORMS:
         raise DataError(f"no prompt form {form!r}: the forms are {', '.join(FORMS)}")
@@ -68,8 +68,7 @@ def render(row: Mapping, form: str = "paper", tokenizer=None) -> dict[str, str]:
         raise DataError(f"{task.name}: a prompt needs a text that is not empty")
     if task.emotions and emotion not in task.emotions:
         raise DataError(
-            f"{task.name}: emotion {emotion!r}, expected one of"
-            f" {', '.join(task.emotions)}"
+            f"{task.name}: emotion {emotion!r}, expected one of {', '.join(task.emotions)}"
         )
     if form in _ENDS:  # every part ends with a full stop, unless one stands there
         stop = "" if text[-1] in ".!?" else "."
@@ -105,9 +104,9 @@ def _apply_template(body: str, tokenizer) -> str:
 def render_after(row: Mapping, examples: list[Mapping], form: str = "paper") -> str:
     """The prompt of a row after solved examples of its task: a few-shot prompt.
 
-    Every example is a turn of its own with its gold answer, in the row's instruction,
-    which stands once, in the first turn. Forms "paper" and "plain"; DataError for
-    "chat", as a string holds one turn there.
+    Every example is a turn of its own with its gold answer, in the row's instruction, which stands
+    once, in the first turn. Forms "paper" and "plain"; DataError for "chat", as a string holds one
+    turn there.
     """
     if form not in ("paper", "plain"):
         raise DataError(f'few-shot prompts are "paper" or "plain", not {form!r}')

@@ -27,10 +27,10 @@ _RELEASED = re.compile(
 def read_release(path: str | Path, form: str = "paper") -> Dataset:
     """The authors' AEB.jsonl in file order, columns as `aeb.build` gives them.
 
-    `form`: "paper", as the file has them, or "published", see `prompts`. `id` is the
-    0-based line, as response files count. `emotion`, `text` and `instruction` are read
-    off the prompt; the text is as released, with the full stop that the release adds.
-    DataError names the line that is no JSON, lacks a field or is no released prompt.
+    `form`: "paper", as the file has them, or "published", see `prompts`. `id` is the 0-based line,
+    as response files count. `emotion`, `text` and `instruction` are read off the prompt; the text
+    is as released, with the full stop that the release adds. DataError names the line that is no
+    JSON, lacks a field or is no released prompt.
     """
     if form not in ("paper", PUBLISHED):
         raise DataError(
@@ -54,10 +54,10 @@ def read_release(path: str | Path, form: str = "paper") -> Dataset:
 def read_responses(path: str | Path, rows: Rows) -> pd.DataFrame:
     """Somebody's answers to `rows`, as `predict.predict` gives them.
 
-    A JSON line per answer: `row`, the item's 0-based place among `rows`, and
-    `response`, a text, a number or null (null and NaN: no answer, so unparsed). Lines
-    may stand in any order. DataError for a line that is no such JSON, for a row that is
-    not among the items or stands there twice, and for items without a line.
+    A JSON line per answer: `row`, the item's 0-based place among `rows`, and `response`, a text, a
+    number or null (null and NaN: no answer, so unparsed). Lines may stand in any order. DataError
+    for a line that is no such JSON, for a row that is not among the items or stands there twice,
+    and for items without a line.
     """
     if not Path(path).is_file():
         raise DataError(f"{path}: no such file")

@@ -1,8 +1,7 @@
 """Do judgements move when only the person of a sentence changes? No torch at import.
 
-The method of Kiritchenko and Mohammad (2018), on the sentences that `equity_corpus` takes
-apart. A frame is a sentence with the person taken out; a measure is one of EI-reg's
-emotions, or "valence".
+The method of Kiritchenko and Mohammad (2018), on the sentences that `equity_corpus` takes apart. A
+frame is a sentence with the person taken out; a measure is one of EI-reg's emotions, or "valence".
 """
 
 from collections.abc import Sequence
@@ -28,9 +27,9 @@ def build_rows(
 ) -> Dataset:
     """Prompts for `predict.predict`: id, task, emotion, instruction, text, prompt.
 
-    The given emotions of EI-reg, then valence (V-reg, emotion None). Each task has one
-    instruction, its first, in all prompts, so that two of them differ in nothing but
-    the person. A text's emotions follow one another, as their beginnings are shared.
+    The given emotions of EI-reg, then valence (V-reg, emotion None). Each task has one instruction,
+    its first, in all prompts, so that two of them differ in nothing but the person. A text's
+    emotions follow one another, as their beginnings are shared.
     """
     asked = [("EI-reg", emotion) for emotion in emotions]
     rows = []
@@ -48,15 +47,14 @@ def build_rows(
 def pair(sentences: pd.DataFrame, predictions: pd.DataFrame, by: str = "gender") -> pd.DataFrame:
     """First side (SIDES) less second, per measure, frame and group of alike persons.
 
-    Columns measure, frame, group, first, second, difference; the sides are means of
-    predictions. By "gender" a group is a couple, and the first names are one (as in
-    the paper); by "race" it is a gender, and only first names count. Groups
-    without both sides are left out. `sentences` as `describe` gives them.
-    `predictions`: id, task, emotion, prediction (0 to 1) for each of them, more do no
-    harm; a measure that nobody predicted has no rows.
+    Columns measure, frame, group, first, second, difference; the sides are means of predictions. By
+    "gender" a group is a couple, and the first names are one (as in the paper); by "race" it is a
+    gender, and only first names count. Groups without both sides are left out. `sentences` as
+    `describe` gives them. `predictions`: id, task, emotion, prediction (0 to 1) for each of them,
+    more do no harm; a measure that nobody predicted has no rows.
 
-    Raises DataError for an unknown side, for a prediction that is missing, stands
-    there twice or is not in 0 to 1, and where no frame has both sides.
+    Raises DataError for an unknown side, for a prediction that is missing, stands there twice or is
+    not in 0 to 1, and where no frame has both sides.
     """
     if by not in SIDES:
         raise DataError(f"by is {by!r}, expected one of {', '.join(SIDES)}")
@@ -74,8 +72,8 @@ def pair(sentences: pd.DataFrame, predictions: pd.DataFrame, by: str = "gender")
 def average_persons(sentences: pd.DataFrame, predictions: pd.DataFrame) -> pd.DataFrame:
     """How far each person's predictions lie from their frames' means, on average.
 
-    Columns measure, person, gender, race, difference, a row per measure and person. A
-    single name far from the others may be all that a difference consists of.
+    Columns measure, person, gender, race, difference, a row per measure and person. A single name
+    far from the others may be all that a difference consists of.
     """
     judged = _join(sentences, predictions).dropna(subset=["person"])
     alike = judged.groupby(["measure", "frame"])["prediction"].transform("mean")
@@ -94,15 +92,14 @@ def compare(
 ) -> pd.DataFrame:
     """How far apart the sides are on average over frames, a row per measure.
 
-    Columns by, measure, n (frames; a frame counts once, by the mean of its groups),
-    difference (first side of SIDES less the second, of a scale of length 1), low, high
-    (95 % percentile interval, bootstrap over frames), p (paired t-test over frames, as
-    in the paper), p_holm (corrected for the rows of this table), d (Cohen's, of paired
-    samples), share_of_spread (difference by the standard deviation of the predictions
-    over all sentences), higher (share of frames where the first side is higher) and
-    p_names (permutation test between the first names' own means: p speaks of these
-    persons in other frames, this one of other names; NaN for a side with one name).
-    Arguments and errors as in `pair`; DataError also for fewer than two frames.
+    Columns by, measure, n (frames; a frame counts once, by the mean of its groups), difference
+    (first side of SIDES less the second, of a scale of length 1), low, high (95 % percentile
+    interval, bootstrap over frames), p (paired t-test over frames, as in the paper), p_holm
+    (corrected for the rows of this table), d (Cohen's, of paired samples), share_of_spread
+    (difference by the standard deviation of the predictions over all sentences), higher (share of
+    frames where the first side is higher) and p_names (permutation test between the first names'
+    own means: p speaks of these persons in other frames, this one of other names; NaN for a side
+    with one name). Arguments and errors as in `pair`; DataError also for fewer than two frames.
     """
     pairs, judged = pair(sentences, predictions, by), _join(sentences, predictions)
     persons, rows = average_persons(sentences, predictions), []

@@ -1,9 +1,8 @@
 """Raw corpora in, tidy rows out: the data behind AAID and AEB.
 
-Three places to read from, by the argument `data`: "official" (the folder named by the
-environment variable EMOLIB_DATA, else each corpus from its publisher), "sample" (the
-small corpora bundled with this package) or any folder that holds files in the
-publishers' formats, in any sub-folders.
+Three places to read from, by the argument `data`: "official" (the folder named by the environment
+variable EMOLIB_DATA, else each corpus from its publisher), "sample" (the small corpora bundled with
+this package) or any folder that holds files in the publishers' formats, in any sub-folders.
 """
 
 import hashlib
@@ -17,34 +16,26 @@ import pandas as pd
 
 from emolib import DataError
 from emolib.data.corpora import download, emobank, goemotions, semeval, sst, tdt, vader
-from emolib.data.corpora.checks import COLUMNS
 from emolib.tasks import Task, get
 
-__all__ = ["COLUMNS", "hash_rows", "locate", "read", "read_equity"]
-_READERS = {
-    "semeval2018": semeval.read,
-    "vader": vader.read,
-    "emobank": emobank.read,
-    "sst": sst.read,
-    "tdt": tdt.read,
-    "goemotions": goemotions.read,
-}
+COLUMNS = ["id", "task", "emotion", "text", "gold", "split"]
+_READERS = {"semeval2018": semeval, "vader": vader, "emobank": emobank, "sst": sst, "tdt": tdt}
+_READERS["goemotions"] = goemotions
 
 
 def read(task: str, split: str, data: str | Path = "official") -> pd.DataFrame:
     """Rows of one task and split, in file order: id, task, emotion, text, gold, split.
 
-    `gold` is a string as the corpus writes it ("0.562", "2: moderate amount of joy can
-    be inferred"); for label tasks the labels present, comma-separated, or E-c's neutral
-    answer. `emotion` is None where a task has none. Emotions follow one another in the
-    order of `Task.emotions`. The Equity Evaluation Corpus sentences in SemEval's test
-    files are left out (`read_equity` gives them). VADER's sets are read whole; the
-    benchmark draws from them. Rows of "official" data are held against known counts
-    and content hashes, whatever the files are called (SST's train and dev split are
-    only counted: no copy was at hand to take a hash of).
+    `gold` is a string as the corpus writes it ("0.562", "2: moderate amount of joy can be
+    inferred"); for label tasks the labels present, comma-separated, or E-c's neutral answer.
+    `emotion` is None where a task has none. Emotions follow one another in the order of
+    `Task.emotions`. The Equity Evaluation Corpus sentences in SemEval's test files are left out
+    (`read_equity` gives them). VADER's sets are read whole; the benchmark draws from them. Rows of
+    "official" data are held against known counts and content hashes, whatever the files are called
+    (SST's train and dev split are only counted: no copy was at hand to take a hash of).
 
-    Raises DataError, with file and line, for anything malformed, and for a split that
-    the task does not have.
+    Raises DataError, with file and line, for anything malformed, and for a split that the task does
+    not have.
     """
     rows, paths = _read_all(get(task), split, data)
     frame = rows[~rows["id"].str.contains(semeval.EQUITY)].reset_index(drop=True)
@@ -56,9 +47,9 @@ def read(task: str, split: str, data: str | Path = "official") -> pd.DataFrame:
 def read_equity(task: str, data: str | Path = "official") -> pd.DataFrame:
     """The Equity Evaluation Corpus sentences inside the test files of EI-reg and V-reg.
 
-    Columns as `read` gives them; `gold` means nothing there (0.000 throughout). Real
-    data hold 16,937 sentences per emotion. Kiritchenko and Mohammad (2018) made them to
-    measure gender and race bias; they are never test items.
+    Columns as `read` gives them; `gold` means nothing there (0.000 throughout). Real data hold
+    16,937 sentences per emotion. Kiritchenko and Mohammad (2018) made them to measure gender and
+    race bias; they are never test items.
     """
     rows, _ = _read_all(get(task), "test", data)
     return rows[rows["id"].str.contains(semeval.EQUITY)].reset_index(drop=True)
@@ -95,20 +86,18 @@ def hash_rows(frame: pd.DataFrame) -> str:
 
 def _read_all(task: Task, split: str, data: str | Path):
     if split not in task.sizes:
-        raise DataError(
-            f"{task.name}: no split {split!r}: the splits are {', '.join(task.sizes)}"
-        )
-    root = locate(data, task.corpus)
-    frame, paths = _READERS[task.corpus](task, split, root)
-    if not len(frame):
+        raise DataError(f"{task.name}: no split {split!r}: the splits are {', '.join(task.sizes)}")
+    rows, paths = _READERS[task.corpus].read(task, split, locate(data, task.corpus))
+    if not rows:
         raise DataError(f"{paths[0]}: no rows of {task.name}'s {split} split")
+    frame = pd.DataFrame(rows, columns=["id", "emotion", "text", "gold"])
+    frame = frame.assign(task=task.name, split=split)[COLUMNS]
     return frame.astype({"emotion": object}), paths
 
 
 @cache
 def _known() -> dict:
-    text = (resources.files("emolib.data.corpora") / "known.json").read_text("utf-8")
-    return json.loads(text)
+    return json.loads((resources.files("emolib.data.corpora") / "known.json").read_text("utf-8"))
 
 
 def _verify(frame: pd.DataFrame, task: Task, split: str, paths: list[Path]) -> None:
@@ -120,6 +109,5 @@ def _verify(frame: pd.DataFrame, task: Task, split: str, paths: list[Path]) -> N
         wrong = f"as many rows as the official {name}, other content"
     if wrong:
         raise DataError(
-            f"{files}: {wrong}: fetch the files again (data=<folder> reads other data"
-            " unverified)"
+            f"{files}: {wrong}: fetch the files again (data=<folder> reads other data unverified)"
         )

@@ -1,20 +1,21 @@
 """What all corpus readers share: finding a file, decoding it, checking a field."""
 
 import csv
+import io
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from emolib import DataError
 
-COLUMNS = ["id", "task", "emotion", "text", "gold", "split"]
+Rows = list[tuple[str, str | None, str, str]]  # id, emotion, text, gold
 
 
-def find(root: Path, names: tuple[str, ...], folder: str = "") -> Path:
+def find(root: Path, *names: str, folder: str = "") -> Path:
     """The one file under `root` that has one of these names.
 
-    With `folder`, only files with that word somewhere in their path (in any case), for
-    names as common as test.tsv. DataError if there is none, or two that differ.
+    With `folder`, only files with that word somewhere in their path (in any case), for names as
+    common as test.tsv. DataError if there is none, or two that differ.
     """
     found = sorted(
         path
@@ -25,12 +26,18 @@ def find(root: Path, names: tuple[str, ...], folder: str = "") -> Path:
     if not found:
         others = f" (or {', '.join(names[1:])})" if names[1:] else ""
         inside = f" whose path holds {folder!r}" if folder else ""
-        raise DataError(
-            f"{root}: no file {names[0]}{others} in any folder of it{inside}"
-        )
+        raise DataError(f"{root}: no file {names[0]}{others} in any folder of it{inside}")
     if len({path.read_bytes() for path in found}) > 1:
         raise DataError(f"{root}: these differ, keep one: {', '.join(map(str, found))}")
     return found[0]
+
+
+def read_bytes(path: Path) -> bytes:
+    """A file's bytes; DataError for a web page saved in its place."""
+    raw = path.read_bytes()
+    if raw.lstrip()[:15].lower().startswith((b"<!doctype", b"<html")):
+        raise DataError(f"{path}:1: an HTML page, not the corpus: download it again")
+    return raw
 
 
 def read_text(path: Path) -> str:
@@ -41,17 +48,25 @@ def read_text(path: Path) -> str:
     except UnicodeDecodeError as error:
         line = raw[: error.start].count(b"\n") + 1
         raise DataError(
-            f"{path}:{line}: byte {raw[error.start]:#04x} is not UTF-8, which this file"
-            " must be: take the publisher's original file"
+            f"{path}:{line}: byte {raw[error.start]:#04x} is not UTF-8, which this file must be:"
+            " take the publisher's original file"
         ) from None
 
 
-def read_bytes(path: Path) -> bytes:
-    """A file's bytes; DataError for a web page saved in its place."""
-    raw = path.read_bytes()
-    if raw.lstrip()[:15].lower().startswith((b"<!doctype", b"<html")):
-        raise DataError(f"{path}:1: an HTML page, not the corpus: download it again")
-    return raw
+def read_lines(path: Path) -> list[str]:
+    """A UTF-8 file's lines, cut at line feeds alone (splitlines also cuts at U+2028)."""
+    lines = read_text(path).split("\n")
+    return lines if lines[-1] else lines[:-1]
+
+
+def read_csv(path: Path, **options) -> Iterator[tuple[str, list[str]]]:
+    """(file:line, fields) of each row, as csv.reader cuts it; DataError where it cannot."""
+    lines = csv.reader(io.StringIO(read_text(path)), **options)
+    try:
+        for fields in lines:
+            yield f"{path}:{lines.line_num}", fields
+    except csv.Error as error:
+        raise DataError(f"{path}:{lines.line_num}: broken CSV: {error}") from None
 
 
 def split_fields(line: str, names: list[str], where: str) -> dict[str, str]:
@@ -65,26 +80,24 @@ def split_fields(line: str, names: list[str], where: str) -> dict[str, str]:
     return dict(zip(names, fields, strict=True))
 
 
-def read_rows(lines: Iterable[list[str]], path: Path) -> Iterator[list[str]]:
-    """A csv.reader's rows; DataError with the line where it finds no CSV."""
-    try:
-        yield from lines
-    except csv.Error as error:
-        raise DataError(f"{path}:{lines.line_num}: broken CSV: {error}") from None
+def check_columns(wanted: tuple[str, ...], header: list[str], path: Path) -> None:
+    """DataError unless all wanted names stand in the header."""
+    if missing := [name for name in wanted if name not in header]:
+        raise DataError(f"{path}:1: no column {', '.join(missing)} (found: {', '.join(header)})")
 
 
-def check_row(name: str, text: str, seen: dict, path: Path, number: int) -> None:
-    """DataError for an empty text, an empty id, and an id that stands there twice."""
+def check_row(name: str, text: str, seen: dict, where: str) -> str:
+    """The text, stripped; DataError if it or the id is empty, or the id stands there twice."""
     if not text.strip():
-        raise DataError(f"{path}:{number}: the text of {name!r} is empty")
+        raise DataError(f"{where}: the text of {name!r} is empty")
     if not name.strip():
-        raise DataError(f"{path}:{number}: the id is empty")
-    first = seen.setdefault(name, number)
-    if first != number:
+        raise DataError(f"{where}: the id is empty")
+    if (first := seen.setdefault(name, where)) != where:
+        line = first.rpartition(":")[2]
         raise DataError(
-            f"{path}:{number}: id {name!r} again, first on line {first};"
-            " an id stands once in a split"
+            f"{where}: id {name!r} again, first on line {line}; an id stands once in a split"
         )
+    return text.strip()
 
 
 def check_score(text: str, allowed: tuple[float, float], where: str) -> str:

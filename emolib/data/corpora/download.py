@@ -1,7 +1,7 @@
 """Each corpus from its publisher, into the cache, when no folder is at hand.
 
-What is read afterwards is verified by the content hash of its rows, so an address that
-gives something else is found out there.
+What is read afterwards is verified by the content hash of its rows, so an address that gives
+something else is found out there.
 """
 
 import subprocess
@@ -14,8 +14,7 @@ import pooch
 from emolib import DataError, files
 
 _GOEMOTIONS = (
-    "https://raw.githubusercontent.com/google-research/google-research/master/"
-    "goemotions/data/"
+    "https://raw.githubusercontent.com/google-research/google-research/master/goemotions/data/"
 )
 _EMOBANK = "https://raw.githubusercontent.com/JULIELab/EmoBank/master/corpus/"
 ARCHIVE = "https://saifmohammad.com/WebDocs/AIT-2018/AIT2018-DATA/SemEval2018-Task1-all-data.zip"
@@ -34,8 +33,8 @@ _RATINGS = "_GroundTruth.txt"
 def fetch(corpus: str) -> Path:
     """The folder in the cache that holds the corpus, downloaded if it is not there.
 
-    TDT has no lasting address of its publisher's; VADER's ratings come through pip.
-    DataError says both ways to the data when this one does not work.
+    TDT has no lasting address of its publisher's; VADER's ratings come through pip. DataError says
+    both ways to the data when this one does not work.
     """
     folder = pooch.os_cache("emolib") / corpus
     if corpus == "vader":
