@@ -1,8 +1,8 @@
 """The tasks, one row each. Every other module reads what it needs from here.
 
-Names are those of the released benchmark. Ranges, classes and emotions are the
-corpora's own (emolib/corpora names each publisher), sizes are Tables 1 and 3 of the
-EmoLLMs paper, counted again on the corpora's files.
+Names are those of the released benchmark. Ranges, classes and emotions are the corpora's own
+(emolib/data/corpora names each publisher), sizes are Tables 1 and 3 of the EmoLLMs paper, counted
+again on the corpora's files.
 """
 
 from dataclasses import dataclass, field
@@ -13,17 +13,24 @@ EMOTIONS = ("anger", "fear", "joy", "sadness")
 NEUTRAL = "neutral or no emotion"
 SPLITS = ("train", "dev", "test")
 THRESHOLD = 0.5  # a label counts from this probability on, unless a rule says another
+METRIC_NAMES = {  # as tables and figures show them
+    "pearson": "r",
+    "accuracy": "acc.",
+    "jaccard": "Jaccard",
+    "f1_micro": "micro F1",
+    "f1_macro": "macro F1",
+}
 
 
 @dataclass(frozen=True)
 class Task:
     """One task: where its rows come from, what an answer is, how it is scored.
 
-    `kind` is "score" (a number in `range`), "ordinal" (an integer key of `classes`)
-    or "labels" (any subset of `labels`). `range` is the corpus's own; `ask` names the
-    task whose instructions are used, where it is another one. `sizes` counts corpus
-    rows per split, `draw` of the test rows enter the benchmark (None: all). `metrics`
-    names the primary metrics first, and `primary` says how many they are.
+    `kind` is "score" (a number in `range`), "ordinal" (an integer key of `classes`) or "labels"
+    (any subset of `labels`). `range` is the corpus's own; `ask` names the task whose instructions
+    are used, where it is another one. `sizes` counts corpus rows per split, `draw` of the test rows
+    enter the benchmark (None: all). `metrics` names the primary metrics first, and `primary` says
+    how many they are.
     """
 
     name: str
@@ -44,6 +51,12 @@ class Task:
     primary: int = 1
     max_new_tokens: int = 16  # the longest answer in any tokenizer tried, and some room
     version: int = 1
+    shown: str = ""  # the name in tables and figures, where it is another
+
+    @property
+    def title(self) -> str:
+        """The name that tables and figures show."""
+        return self.shown or self.name
 
     @property
     def items(self) -> int:
@@ -60,65 +73,49 @@ def _sizes(train, dev, test):
     return {"train": train, "dev": dev, "test": test}
 
 
-_INTENSITY = ("no {emotion}", "low amount of {emotion}", "moderate amount of {emotion}")
-_INTENSITY += ("high amount of {emotion}",)
-_VALENCE = ("very negative", "moderately negative", "slightly negative")
-_VALENCE += ("neutral or mixed",)
+_AMOUNTS = ("no", "low amount of", "moderate amount of", "high amount of")
+_VALENCE = ("very negative", "moderately negative", "slightly negative", "neutral or mixed")
 _VALENCE += ("slightly positive", "moderately positive", "very positive")
+_ELEVEN = "anger anticipation disgust fear joy love optimism pessimism sadness surprise trust"
+_FIVE = ("very negative", "negative", "neutral", "positive", "very positive")
 
-_ELEVEN = ("anger", "anticipation", "disgust", "fear", "joy", "love", "optimism")
-_ELEVEN += ("pessimism", "sadness", "surprise", "trust")
-
+_SCORE = {
+    "kind": "score",
+    "corpus": "semeval2018",
+    "answer": "Intensity Score",
+    "metrics": ("pearson", "pearson_gold_0.5_to_1"),
+    "range": (0.0, 1.0),
+}
+_CLASS = {
+    "kind": "ordinal",
+    "corpus": "semeval2018",
+    "answer": "Intensity Class",
+    "metrics": ("pearson", "pearson_gold_not_0", "qwk", "qwk_gold_not_0"),
+    "max_new_tokens": 20,
+}
+_EMOTION = {"emotions": EMOTIONS, "sizes": _sizes(7102, 1464, 4068)}
+_WHOLE = {"sizes": _sizes(1181, 449, 937)}
 _ROWS = (
+    Task("EI-reg", stem="EI-reg", **_SCORE, **_EMOTION),
     Task(
-        name="EI-reg",
-        kind="score",
-        corpus="semeval2018",
-        stem="EI-reg",
-        answer="Intensity Score",
-        metrics=("pearson", "pearson_gold_0.5_to_1"),
-        sizes=_sizes(7102, 1464, 4068),
-        emotions=EMOTIONS,
-        range=(0.0, 1.0),
-    ),
-    Task(
-        name="EI-oc",
-        kind="ordinal",
-        corpus="semeval2018",
+        "EI-oc",
         stem="EI-oc",
-        answer="Intensity Class",
-        metrics=("pearson", "pearson_gold_not_0", "qwk", "qwk_gold_not_0"),
-        sizes=_sizes(7102, 1464, 4068),
-        emotions=EMOTIONS,
-        classes={i: f"{text} can be inferred" for i, text in enumerate(_INTENSITY)},
-        max_new_tokens=20,
+        classes={i: f"{x} {{emotion}} can be inferred" for i, x in enumerate(_AMOUNTS)},
+        **_CLASS,
+        **_EMOTION,
     ),
+    Task("V-reg", stem="Valence-reg", **_SCORE, **_WHOLE),
     Task(
-        name="V-reg",
-        kind="score",
-        corpus="semeval2018",
-        stem="Valence-reg",
-        answer="Intensity Score",
-        metrics=("pearson", "pearson_gold_0.5_to_1"),
-        sizes=_sizes(1181, 449, 937),
-        range=(0.0, 1.0),
-    ),
-    Task(
-        name="V-oc",
-        kind="ordinal",
-        corpus="semeval2018",
+        "V-oc",
         stem="Valence-oc",
-        answer="Intensity Class",
-        metrics=("pearson", "pearson_gold_not_0", "qwk", "qwk_gold_not_0"),
-        sizes=_sizes(1181, 449, 937),
         classes={
-            i: f"{text} emotional state can be inferred"
-            for i, text in enumerate(_VALENCE, start=-3)
+            i: f"{x} emotional state can be inferred" for i, x in enumerate(_VALENCE, start=-3)
         },
-        max_new_tokens=20,
+        **_CLASS,
+        **_WHOLE,
     ),
     Task(
-        name="E-c",
+        "E-c",
         kind="labels",
         corpus="semeval2018",
         stem="E-c",
@@ -126,89 +123,38 @@ _ROWS = (
         metrics=("jaccard", "f1_micro", "f1_macro"),
         primary=3,
         sizes=_sizes(6838, 886, 3259),
-        labels=_ELEVEN,
+        labels=tuple(_ELEVEN.split()),
         max_new_tokens=40,
     ),
 )
 
-
-def _vader(name: str, stem: str, rows: int) -> Task:
-    return Task(
-        name=name,
-        kind="score",
-        corpus="vader",
-        stem=stem,
-        answer="Intensity Score",
-        metrics=("pearson",),
-        sizes={"test": rows},
-        noun="Text",
-        range=(-4.0, 4.0),
-        ask="V-reg",
-        draw=1000,
-    )
-
-
-def _emobank(letter: str) -> Task:
-    return Task(
-        name=f"EmoBank-{letter}",
-        kind="score",
-        corpus="emobank",
-        stem=letter,  # the column
-        answer="Intensity Score",
-        metrics=("pearson",),
-        sizes=_sizes(8062, 1000, 1000),
-        noun="Text",
-        range=(1.0, 5.0),
-        ask="V-reg" if letter == "V" else "",
-    )
-
-
-_CLASSES = {"noun": "Text", "metrics": ("accuracy", "f1_macro"), "primary": 2}
-_SST = {"corpus": "sst", "sizes": _sizes(8544, 1101, 2210)}
+# The nine data sets that no model here was trained on.
+_RATED = {"kind": "score", "answer": "Intensity Score", "metrics": ("pearson",), "noun": "Text"}
+_SORTED = {"kind": "ordinal", "metrics": ("accuracy", "f1_macro"), "primary": 2, "noun": "Text"}
+_VADER = _RATED | {"corpus": "vader", "range": (-4.0, 4.0), "ask": "V-reg", "draw": 1000}
+_EMOBANK = _RATED | {"corpus": "emobank", "range": (1.0, 5.0), "sizes": _sizes(8062, 1000, 1000)}
+_SST = {"corpus": "sst", "stem": "SST", "sizes": _sizes(8544, 1101, 2210)}
 _ZERO_SHOT = (
-    _vader("V-A", "amazonReviewSnippets", 3708),
-    _vader("V-M", "movieReviewSnippets", 10605),
-    _vader("V-NYT", "nytEditorialSnippets", 5190),
-    _vader("V-T", "tweets", 4200),
-    _emobank("V"),
-    _emobank("A"),
-    _emobank("D"),
+    Task("V-A", shown="V-Amazon", stem="amazonReviewSnippets", sizes={"test": 3708}, **_VADER),
+    Task("V-M", shown="V-Movies", stem="movieReviewSnippets", sizes={"test": 10605}, **_VADER),
+    Task("V-NYT", stem="nytEditorialSnippets", sizes={"test": 5190}, **_VADER),
+    Task("V-T", shown="V-Tweet", stem="tweets", sizes={"test": 4200}, **_VADER),
+    Task("EmoBank-V", stem="V", ask="V-reg", **_EMOBANK),  # the stem is the column
+    Task("EmoBank-A", stem="A", **_EMOBANK),
+    Task("EmoBank-D", stem="D", **_EMOBANK),
+    Task("SST", range=(0.0, 1.0), ask="V-reg", **_RATED, **_SST),
+    Task("SST5", answer="Sentiment Class", classes=dict(enumerate(_FIVE)), **_SORTED, **_SST),
     Task(
-        name="SST",
-        kind="score",
-        stem="SST",
-        answer="Intensity Score",
-        metrics=("pearson",),
-        noun="Text",
-        range=(0.0, 1.0),
-        ask="V-reg",
-        **_SST,
-    ),
-    Task(
-        name="SST5",
-        kind="ordinal",
-        stem="SST",
-        answer="Sentiment Class",
-        classes=dict(
-            enumerate(
-                ("very negative", "negative", "neutral", "positive", "very positive")
-            )
-        ),
-        **_CLASSES,
-        **_SST,
-    ),
-    Task(
-        name="TDT",
-        kind="ordinal",
+        "TDT",
         corpus="tdt",
         stem="TDT",
         answer="Intensity Class",
         sizes={"train": 6248, "test": 692},
         classes={-1: "negative", 0: "neutral", 1: "positive"},
-        **_CLASSES,
+        **_SORTED,
     ),
     Task(
-        name="GoEmotions",
+        "GoEmotions",
         kind="labels",
         corpus="goemotions",
         stem="GoEmotions",

@@ -3,7 +3,7 @@ import pytest
 from emolib import DataError
 from emolib.data import corpora, parsing, prompts
 from emolib.evaluation import metrics
-from emolib.tasks import AAID, AEB_2, TASKS, describe_class, get
+from emolib.tasks import AAID, AEB_2, METRIC_NAMES, TASKS, describe_class, get
 
 EXAMPLE = {  # what the corpus writes, and its value
     "EI-reg": ("0.562", 0.562),
@@ -45,6 +45,18 @@ def test_benchmark_has_the_published_sizes():
 def test_unknown_task_names_those_there_are():
     with pytest.raises(DataError, match=r"no task 'EI-rge'.*EI-reg, EI-oc, V-reg"):
         get("EI-rge")
+
+
+def test_tables_show_every_task_and_primary_metric_under_one_name():
+    titles = [TASKS[name].title for name in TASKS]
+    assert len(set(titles)) == 16 and titles[0] == "EI-reg"
+    assert [TASKS[name].title for name in ("V-A", "V-M", "V-T")] == [
+        "V-Amazon",
+        "V-Movies",
+        "V-Tweet",
+    ]
+    shown = {name for task in TASKS.values() for name in task.primary_metrics}
+    assert shown == set(METRIC_NAMES)
 
 
 def test_class_is_described_as_the_corpus_writes_it():
