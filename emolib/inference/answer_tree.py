@@ -108,14 +108,13 @@ def list_choices(
 def _list_after(task: str, asked, tail: str, gap: str, tokenizer, style) -> Choices:
     found = get(task)
     values, texts = _spell(found, asked)
-    texts = [gap + text for text in texts]
-    answers = encode_answers(tail, texts, tokenizer, style)
-    if found.kind == "labels":  # a pair stands for all lists that begin with it
-        answers = [
-            ids[:-1] if isinstance(value, tuple) and len(value) == 2 else ids
-            for ids, value in zip(answers, values, strict=True)
-        ]
-    return _grow(found, asked, list(zip(answers, values, strict=True)))
+    answers = encode_answers(tail, [gap + text for text in texts], tokenizer, style)
+    pairs = [
+        # A pair of labels stands for all lists that begin with it: its end of text goes.
+        (ids[:-1] if isinstance(value, tuple) and len(value) == 2 else ids, value)
+        for ids, value in zip(answers, values, strict=True)
+    ]
+    return _grow(found, asked, pairs)
 
 
 def _spell(task: Task, asked) -> tuple[list, list[str]]:

@@ -200,20 +200,17 @@ def _fill(questions, compute: Callable) -> list[np.ndarray]:
 
 
 def describe(question: Question, probabilities: np.ndarray) -> dict:
-    """A record for one prompt from its answers' probabilities [answers]."""
-    if question.choices.task.kind == "labels":
-        return _describe_labels(question.choices, probabilities)
-    return _describe_value(question, probabilities)
+    """A record for one prompt from its answers' probabilities [answers].
 
-
-def _describe_value(question: Question, probabilities: np.ndarray) -> dict:
-    """Of a score or class the likeliest, of a score the distribution's moments too."""
+    Of a score or class the likeliest, of a score the distribution's moments too.
+    """
     choices = question.choices
-    task, values = choices.task, np.array(choices.values, dtype=float)
-    best = int(probabilities.argmax())
+    task, best = choices.task, int(probabilities.argmax())
+    if task.kind == "labels":
+        return _describe_labels(choices, probabilities)
+    values, moments = np.array(choices.values, dtype=float), {"mean": None, "spread": None}
     if task.kind == "ordinal":
         response = describe_class(task, choices.values[best], question.emotion)
-        moments = {"mean": None, "spread": None}
     else:
         response = f"{values[best]:.3f}"
         if choices.asked != task.range:
@@ -221,14 +218,13 @@ def _describe_value(question: Question, probabilities: np.ndarray) -> dict:
         mean = float(probabilities @ values)
         spread = float(np.sqrt(probabilities @ (values - mean) ** 2))
         moments = {"mean": mean, "spread": spread}
+    named = zip(values, probabilities, strict=True)
     return {
         "response": response,
         "prediction": parsing.parse(task.name, response, choices.asked),
         "probability": float(probabilities[best]),
         **moments,
-        "probabilities": {
-            f"{value:.6g}": float(p) for value, p in zip(values, probabilities, strict=True)
-        },
+        "probabilities": {f"{value:.6g}": float(p) for value, p in named},
     }
 
 
@@ -252,8 +248,3 @@ def _describe_labels(choices: Choices, probabilities: np.ndarray) -> dict:
 def plan(questions: Sequence[Question], budget: int) -> list[list[int]]:
     """Question numbers per batch of at most `budget` tokens, see `prefix_tree.plan`."""
     return prefix_tree.plan([question.item for question in questions], budget)
-
-
-def count_tokens(questions: Sequence[Question], batches: list[list[int]]) -> int:
-    """Tokens that have to be computed for these batches, shared parts once in each."""
-    return sum(prefix_tree.count([questions[n].item for n in batch]) for batch in batches)

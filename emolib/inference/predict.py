@@ -17,30 +17,18 @@ from transformers import GenerationConfig
 
 from emolib import DataError, files, runs
 from emolib.data.prompts import form_of
-from emolib.inference import constrained, tree_attention
+from emolib.inference import constrained, prefix_tree, tree_attention
 from emolib.tasks import get
 
 METHODS = ("constrained", "generate")
-# "paper": the sampling of the authors' own inference script.
+# "paper": the sampling of the authors' own inference script. All is spelled out: what is left open,
+# a model's own configuration fills in.
+_PLAIN = {"num_beams": 1, "no_repeat_ngram_size": 0}
 DECODINGS = {
-    # All spelled out: what is left open, a model's own configuration fills in.
-    "greedy": {
-        "do_sample": False,
-        "num_beams": 1,
-        "repetition_penalty": 1.0,
-        "no_repeat_ngram_size": 0,
-    },
-    "paper": {
-        "do_sample": True,
-        "num_beams": 1,
-        "no_repeat_ngram_size": 0,
-        "temperature": 0.9,
-        "top_k": 30,
-        "top_p": 0.6,
-        "repetition_penalty": 1.2,
-        "max_new_tokens": 256,
-    },
-}
+    "greedy": {"do_sample": False, "repetition_penalty": 1.0} | _PLAIN,
+    "paper": {"do_sample": True, "temperature": 0.9, "top_k": 30, "top_p": 0.6} | _PLAIN
+    | {"repetition_penalty": 1.2, "max_new_tokens": 256},
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -62,9 +50,9 @@ def predict(
     """One row per prompt, in the order given: id, task, emotion, response and more.
 
     `rows` needs id, task, emotion and prompt (see `aeb.build`). By method "constrained" a response
-    is the likeliest allowed answer, beside prediction: its value as in `parsing`, scores in the
-    corpus's range; for label tasks
-      the labels that are more probable than not;
+    is the likeliest allowed answer, beside
+    prediction: its value as in `parsing`, scores in the corpus's range; for label tasks the labels
+      that are more probable than not;
     probability: the model's for that number (to one digit), class or exact list, among the allowed
       answers;
     mean, spread: of a score's distribution, in the corpus's range (the mean of a number's
@@ -85,9 +73,15 @@ def predict(
     least = {"batch_size": 1, "tokens_per_batch": 1}
     choices = {"method": METHODS, "decoding": DECODINGS}
     chosen = runs.read_settings(Settings, settings, "prediction", least, choices)
-    known = getattr(model, "settings", None)
-    loaded = dict(known or {"model": model.config.name_or_path})
-    _check_form(rows, loaded.get("prompt_form"))
+    loaded = dict(getattr(model, "settings", None) or {"model": model.config.name_or_path})
+    if not len(rows):
+        raise DataError("there are no prompts to answer")
+    form, trained_on = form_of(rows[0]["prompt"]), loaded.get("prompt_form")
+    if trained_on and form != trained_on:
+        raise DataError(
+            f"the prompts are in the form {form!r}, the adapter was trained on"
+            f" {trained_on!r}: build the rows with form={trained_on!r}"
+        )
     loaded.pop("adapter", None)  # its weights are named by their hash
     identity = {
         "rows": {"rows": len(rows), "sha256": files.hash_rows(rows)},
@@ -149,17 +143,6 @@ def write_responses(rows: Dataset, partial: Path, target: Path) -> None:
     partial.unlink()
 
 
-def _check_form(rows: Dataset, trained_on: str | None) -> None:
-    if not len(rows):
-        raise DataError("there are no prompts to answer")
-    form = form_of(rows[0]["prompt"])
-    if trained_on and form != trained_on:
-        raise DataError(
-            f"the prompts are in the form {form!r}, the adapter was trained on"
-            f" {trained_on!r}: build the rows with form={trained_on!r}"
-        )
-
-
 def _constrain(rows, model, tokenizer, folder: Path, chosen: Settings) -> dict:
     """Predicts all prompts among their allowed answers; what the record says of it."""
     shared = tree_attention.fits(model, tokenizer)
@@ -177,7 +160,8 @@ def _constrain(rows, model, tokenizer, folder: Path, chosen: Settings) -> dict:
     found = {"shared": shared}
     if shared:  # else prompts are computed whole, once per fork of their answers
         found["tokens_of_prompts"] = sum(len(question.ids) for question in questions)
-        found["tokens_computed"] = constrained.count_tokens(questions, batches)
+        parts = ([questions[n].item for n in batch] for batch in batches)
+        found["tokens_computed"] = sum(map(prefix_tree.count, parts))
     return found
 
 
@@ -193,10 +177,9 @@ def _write(rows, model, tokenizer, folder: Path, chosen: Settings) -> dict:
 
     def answer(number: int) -> list[dict]:
         torch.manual_seed(chosen.seed + number)  # sampling resumes alike
-        texts = constrained.in_halves(
-            lambda part: _generate(model, tokenizer, part, budgets[number], chosen.decoding),
-            [prompts[index] for index in batches[number]],
-        )
+        part = [prompts[index] for index in batches[number]]
+        how = budgets[number], chosen.decoding
+        texts = constrained.in_halves(lambda part: _generate(model, tokenizer, part, *how), part)
         return [{"response": text} for text in texts]
 
     _work_through(rows, batches, answer, folder, chosen)

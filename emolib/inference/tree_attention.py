@@ -1,4 +1,4 @@
-"""A model over a row of a forest: every token sees its ancestors and nothing else.
+"""A model over a row of a prefix tree: every token sees its ancestors and nothing else.
 
 Attention goes block by block over segments of like length; all else in a layer works on the row as
 it is. Models whose attention can be replaced take this one, BLOOM takes a dense mask, and whether a
@@ -13,7 +13,7 @@ from accelerate.utils.memory import should_reduce_batch_size
 from torch.nn.functional import dropout as dropped
 from transformers import AttentionInterface, AttentionMaskInterface
 
-from emolib.inference.prefix_tree import Block, Item, Row, lay
+from emolib.inference.prefix_tree import Item, Row, lay
 
 _NAME = "emolib_forest"
 _PROBE = "We sat in the kitchen until the light had gone from the windows, because"
@@ -112,21 +112,17 @@ def _alibi_by_position(body, row: Row):
 
 
 def _make_dense_mask(row: Row, dtype: torch.dtype) -> torch.Tensor:
-    """[1, 1, tokens, tokens], additive."""
-    tokens = row.ids.shape[1]
-    flat = torch.cat([_scatter(block, tokens) for block in row.blocks])
-    seen = flat[row.layout(1, 1)[1].cpu()]
+    """[1, 1, tokens, tokens], additive: the blocks' tables of who sees whom, by place."""
+    tokens, parts = row.ids.shape[1], []
+    for block in row.blocks:
+        count, width, past = block.seen.shape
+        wide = torch.zeros(count, width, tokens, dtype=torch.int32)
+        keys = block.keys.cpu()[:, None].expand(count, width, past)
+        wide.scatter_add_(2, keys, block.seen.int())  # padded keys point at place 0
+        parts.append(wide.bool().flatten(0, 1))
+    seen = torch.cat(parts)[row.layout(1, 1)[1].cpu()]
     mask = torch.zeros(tokens, tokens, dtype=dtype)
     return mask.masked_fill_(~seen, torch.finfo(dtype).min)[None, None].to(row.ids.device)
-
-
-def _scatter(block: Block, tokens: int) -> torch.Tensor:
-    """[queries, tokens]: a block's table of who sees whom, by place in the row."""
-    count, width, past = block.seen.shape
-    wide = torch.zeros(count, width, tokens, dtype=torch.int32)
-    keys = block.keys.cpu()[:, None].expand(count, width, past)
-    wide.scatter_add_(2, keys, block.seen.int())  # padded keys point at place 0
-    return wide.bool().flatten(0, 1)
 
 
 @torch.no_grad()

@@ -113,11 +113,11 @@ def _encode_padded(model, inputs):
 
 def _can_share(model, tokenizer) -> bool:
     several = count_processes() > 1  # they meet in the model's own forward pass
-    if not several and tree_attention.fits(model, tokenizer):
-        return True
-    who = "Several processes" if several else "This model"
-    print(f"{who} cannot share beginnings: training on padded batches.")
-    return False
+    can = not several and tree_attention.fits(model, tokenizer)
+    if not can:
+        who = "Several processes" if several else "This model"
+        print(f"{who} cannot share beginnings: training on padded batches.")
+    return can
 
 
 def _list_scores(model, tokenizer, rows: Dataset):

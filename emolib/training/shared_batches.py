@@ -1,7 +1,7 @@
 """Training rows as batches whose instructions are computed once.
 
 The order puts rows of one instruction side by side and yet shows every optimizer step all tasks;
-the collator lays a micro-batch as one row of a forest.
+the collator makes a micro-batch one row (`prefix_tree`).
 """
 
 from collections.abc import Sequence
@@ -24,13 +24,7 @@ class Sampler(torch.utils.data.Sampler):
     and epoch alone: an evaluation or a resume changes nothing.
     """
 
-    def __init__(
-        self,
-        batch_size: int,
-        lengths: list[int],
-        seed: int,
-        keys: list[tuple[str, str]] | None = None,
-    ):
+    def __init__(self, batch_size: int, lengths: list[int], seed: int, keys: list | None = None):
         self.batch_size, self.lengths, self.keys = batch_size, lengths, keys
         self.seed, self.epoch = seed, 0
 
@@ -99,7 +93,7 @@ def list_keys(rows) -> list[tuple[str, str]] | None:
 
 @dataclass
 class Collator:
-    """Tokenized rows -> one row of a forest, with what each place has to predict.
+    """Tokenized rows -> one row of a prefix tree, with what each place has to predict.
 
     Gives `labels` and `shift_labels` (the completion tokens, [tokens]), `places` (where in the row
     each is predicted, [tokens]) and `forest`. With `choices`, for rows whose `score` is a number,
@@ -109,42 +103,35 @@ class Collator:
     choices: Choices | None = None
 
     def __call__(self, examples: Sequence[dict]) -> dict:
-        items, starts, scored = [], [], []
+        items, starts = [], []
         for example in examples:
             ids, labels = example["input_ids"], example["labels"]
             start = next(n for n, label in enumerate(labels) if label != -100)
             chain = list(ids[start:])
             parents = list(range(-1, len(chain) - 1))
-            score = example.get("score")
-            scored.append(self.choices is not None and score is not None)
-            if scored[-1]:
-                parents += [
-                    parent + len(chain) if parent >= 0 else -1 for parent in self.choices.parents
-                ]
+            if self._has_score(example):
+                parents += [p + len(chain) if p >= 0 else -1 for p in self.choices.parents]
                 chain += self.choices.tokens
             items.append(prefix_tree.Item(ids[:start], chain, parents))
             starts.append(start)
         row = prefix_tree.lay(items)
-        places, labels = [], []
+        places, labels, forks, scores = [], [], [], []
         for example, start, end, own in zip(examples, starts, row.ends, row.branches, strict=True):
             answer = example["input_ids"][start:]
             labels += answer
             places += [end, *own[: len(answer) - 1]]
+            if self._has_score(example):
+                tree = own[len(answer) :]
+                forks.append([end if p < 0 else tree[p] for p in self.choices.places])
+                scores.append(float(example["score"]))
         batch = {"labels": torch.tensor(labels), "places": torch.tensor(places)}
         batch |= {"shift_labels": batch["labels"], "forest": row}
-        if any(scored):
-            batch |= self._find_forks(examples, row, starts, scored)
+        if scores:
+            batch |= {"forks": torch.tensor(forks), "scores": torch.tensor(scores)}
         return batch
 
-    def _find_forks(self, examples, row: prefix_tree.Row, starts, scored) -> dict:
-        forks, scores = [], []
-        for number, example in enumerate(examples):
-            if scored[number]:
-                answer = len(example["input_ids"]) - starts[number]
-                own = row.branches[number][answer:]
-                forks.append([row.ends[number] if p < 0 else own[p] for p in self.choices.places])
-                scores.append(float(example["score"]))
-        return {"forks": torch.tensor(forks), "scores": torch.tensor(scores)}
+    def _has_score(self, example: dict) -> bool:
+        return self.choices is not None and example.get("score") is not None
 
 
 def regress(logits: torch.Tensor, scores: torch.Tensor, choices: Choices):
