@@ -296,7 +296,7 @@ def test_bad_repository_name_is_refused(run, tmp_path, repo):
 
 
 def test_model_in_four_bits_is_refused(run, tmp_path):
-    with pytest.raises(DataError, match="expected bfloat16 or float16"):
+    with pytest.raises(DataError, match="expected one of bfloat16, float16"):
         hub.push_model(run, "a/b", tmp_path / "out", **GIVEN | {"dtype": "nf4"})
 
 

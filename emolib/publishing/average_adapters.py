@@ -12,7 +12,7 @@ from peft import get_peft_model_state_dict
 
 from emolib import DataError, models, runs
 from emolib.models import locate
-from emolib.models.weight_files import explain, hash_weights
+from emolib.models.weight_files import explain
 
 NOTE = """
 ## Averaged
@@ -28,21 +28,18 @@ def average(run: str | Path, others: list[str | Path]) -> dict[str, torch.Tensor
     `run` and `others` are fine-tuning runs with an adapter, all on one base model and in one prompt
     form (DataError), with equal shares in the mean.
     """
-    known = runs.read(_find(run).parent)["settings"]
-    for other in others:
-        found = runs.read(_find(other).parent)["settings"]
+    known, *found = [each["settings"] for each in describe([run, *others])]
+    for other, settings in zip(others, found, strict=True):
         for name in ("model", "prompt_form"):
-            if found.get(name) != known.get(name):
-                raise DataError(
-                    f"{other}: {name} is {found.get(name)!r}, that of {run} is"
-                    f" {known.get(name)!r}: expected the same base and form"
-                )
+            there, own = settings.get(name), known.get(name)
+            if there != own:
+                raise DataError(f"{other}: {name} is {there!r}, that of {run} is {own!r}")
     model, _ = models.load(run, device="cpu", dtype="float32")
-    own = model.peft_config["default"]
-    parts = ["default", *(f"other{n}" for n in range(len(others)))]
-    for name, other in zip(parts[1:], others, strict=True):
+    own, parts = model.peft_config["default"], ["default"]
+    for other in others:
+        parts.append(f"other{len(parts)}")
         try:
-            model.load_adapter(_find(other), name)
+            model.load_adapter(locate.split_adapter(other, None)[1], parts[-1])
         except Exception as error:  # the readers' own errors are of every kind
             raise explain(str(other), error) from error
     shares = [1 / len(parts)] * len(parts)
@@ -56,16 +53,13 @@ def average(run: str | Path, others: list[str | Path]) -> dict[str, torch.Tensor
     }
 
 
-def describe(others: list[str | Path]) -> list[dict]:
-    """The others' records, each with the hash of its adapter's weights."""
-    folders = [_find(other) for other in others]
-    return [
-        runs.read(folder.parent) | {"adapter_weights": hash_weights(folder)} for folder in folders
-    ]
-
-
-def _find(run: str | Path) -> Path:
-    folder = locate.split_adapter(run, None)[1]
-    if not folder:
-        raise DataError(f"{run}: no adapter there: expected a run that tuned one")
-    return folder
+def describe(several: list[str | Path]) -> list[dict]:
+    """The runs' records, each with the hash of its adapter's weights."""
+    found = []
+    for run in several:
+        folder = locate.split_adapter(run, None)[1]
+        if not folder:
+            raise DataError(f"{run}: no adapter there: expected a run that tuned one")
+        weights = {"adapter_weights": models.hash_weights(folder)}
+        found.append(runs.read(folder.parent) | weights)
+    return found

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from huggingface_hub import EvalResult, ModelCard, ModelCardData
+from jinja2 import Template
 
 from emolib import DataError, __version__
 from emolib.data import prompts
@@ -23,64 +23,55 @@ _WORDS = ["model", "task", "metric", "data", "items", "run", "decoding", "commit
 _METRICS = {"pearson": "pearsonr", "f1_micro": "f1", "f1_macro": "f1"}  # the Hub's ids
 
 
-def describe_model(facts: dict, scores: pd.DataFrame | None = None) -> ModelCard:
+def describe_model(**facts) -> str:
     """The card of an adapter or a model, from the template `card.md`.
 
     `facts`: repo (OWNER/NAME), kind ("adapter", "merged" for an adapter added into the weights, or
     "whole" where all weights were tuned), base (a Hub id), seq2seq, dtype, record (a run.json to
-    publish), from_gguf (whether the base was unpacked from a GGUF file), and what `find_licenses`
-    gives. `scores` as `read_scores` gives them; without them the card says that there are none.
+    publish), from_gguf (whether the base was unpacked from a GGUF file), what `find_licenses`
+    gives, and rows: scores as `read_scores` gives them, or none, as the card then says.
     """
-    settings, rows = facts["record"]["settings"], []
-    tag = "text2text-generation" if facts["seq2seq"] else "text-generation"
-    if scores is not None:
-        rows = scores.to_dict("records")
-    results = [_make_result(row, tag) for row in rows]
+    settings, prompt = facts["record"]["settings"], None
+    if settings.get("prompt_form") not in (None, "chat"):  # only a tokenizer can write a chat
+        row = {"task": "V-reg", "text": "I got the job!!!"}
+        row["instruction"] = prompts.instructions("V-reg")[0]
+        prompt = json.dumps(prompts.render(row, settings["prompt_form"])["prompt"])
+    for row in facts["rows"]:
+        metric, corpus = row["metric"].partition(".")[0], TASKS[row["task"]].corpus
+        row["hub_metric"] = _METRICS.get(metric, metric)
+        row["corpus"] = SEMEVAL if corpus == "semeval2018" else corpus
     corpus = SEMEVAL if facts["data"] == "official" else facts["data"]
-    adapter = facts["kind"] == "adapter"
-    card_data = ModelCardData(
-        language="en",
-        **_combine_licenses(facts),
-        library_name="peft" if adapter else "transformers",
-        pipeline_tag=tag,
-        base_model=facts["base"],
-        base_model_relation="adapter" if adapter else "finetune",
-        datasets=[corpus] if HUB_ID.fullmatch(corpus) else None,
-        metrics=sorted({each.metric_type for each in results}) or None,
-        tags=["emotion", "affect", "sentiment-analysis", "emolib"],
-        model_name=facts["repo"].partition("/")[2] if results else None,
-        eval_results=results or None,
-    )
-    return ModelCard.from_template(
-        card_data,
-        template_path=str(Path(__file__).with_name("card.md")),
-        address=read_address(),
-        version=__version__,
-        settings=settings,
-        rows=rows,
-        prompt=_render_prompt(settings.get("prompt_form")),
-        **facts,
-    )
+    corpus = corpus if HUB_ID.fullmatch(corpus) else None
+    return render("card.md", settings=settings, prompt=prompt, corpus=corpus, **facts)
 
 
-def find_licenses(base: str, base_license, data, data_license) -> dict[str, str]:
-    """base_license, data and data_license; DataError names the one that is missing.
+def render(template: str, **values) -> str:
+    """A card from a template that lies here; all know the project's address and version."""
+    text = Path(__file__).with_name(template).read_text(encoding="utf-8")
+    address = metadata.metadata("emolib")["Project-URL"].rpartition(" ")[2]
+    return Template(text).render(address=address, version=__version__, **values) + "\n"
 
-    `data` says where the training rows came from.
+
+def find_licenses(base: str, base_license, data, data_license) -> dict[str, str | None]:
+    """data (where the training rows came from), data_license, base_license and license_name.
+
+    The last one is None where the base's licence covers both. DataError names what is missing.
     """
-    if data is None:
-        raise DataError(
-            "the run does not record where its rows came from: data= is official"
-            " (SemEval-2018), sample, or another corpus's Hub id or name"
-        )
-    data_license = _DATA_LICENSES.get(data, data_license)
-    if data_license is None:
-        raise DataError(f"data {data!r}: name its licence too (data_license=)")
     known = [name for start, name in LICENSES.items() if base.startswith(start)]
-    if not (known or base_license):
-        raise DataError(f"the licence of {base} is not known here: base_license=")
-    named = {"data": data, "data_license": data_license}
-    return named | {"base_license": base_license or known[0]}
+    base_license = base_license or next(iter(known), None)
+    data_license = _DATA_LICENSES.get(data, data_license)
+    needed = {
+        "the run does not record where its rows came from: data= is official (SemEval-2018),"
+        " sample, or another corpus's Hub id or name": data,
+        f"data {data!r}: name its licence too (data_license=)": data_license,
+        f"the licence of {base} is not known here: base_license=": base_license,
+    }
+    for reason, value in needed.items():
+        if value is None:
+            raise DataError(reason)
+    found = {"data": data, "data_license": data_license, "base_license": base_license}
+    both = None if data_license in (base_license, "mit") else f"{base_license}-and-{data_license}"
+    return found | {"license_name": both and re.sub(r"[^a-z0-9.]+", "-", both.lower()).strip("-")}
 
 
 def name_base(name: str) -> str:
@@ -110,8 +101,8 @@ def remove_paths(value, base: str):
     return None if isinstance(value, str) and re.search(r"[/\\]|^~", value) else value
 
 
-def read_scores(path: str | Path, model: str, weights: str, column: str):
-    """The rows of a score file that belong to `model`, a data frame in its order.
+def read_scores(path: str | Path, model: str, weights: str, column: str) -> list[dict]:
+    """The rows of a score file that belong to `model`, in its order.
 
     `weights` is the hash that `column` must contain: scores of other weights, however similar, are
     not this model's. DataError names file and line for those, for scores on the bundled sample,
@@ -132,48 +123,4 @@ def read_scores(path: str | Path, model: str, weights: str, column: str):
     for reason, wrong in faults.items():
         if wrong.any():
             raise DataError(f"{path}:{wrong.idxmax() + 2}: {reason}")
-    return rows.assign(**numbers).astype(object).fillna("not recorded")
-
-
-def read_address() -> str:
-    """The project's address, from its package metadata."""
-    return metadata.metadata("emolib")["Project-URL"].rpartition(" ")[2]
-
-
-def _combine_licenses(facts: dict) -> dict[str, str]:
-    """The card's licence fields: one known licence, or "other" with name and link."""
-    base, data = facts["base_license"], facts["data_license"]
-    if data in (base, "mit"):
-        return {"license": base}
-    name = re.sub(r"[^a-z0-9.]+", "-", f"{base}-and-{data}".lower()).strip("-")
-    link = f"https://huggingface.co/{facts['repo']}#licences"
-    return {"license": "other", "license_name": name, "license_link": link}
-
-
-def _make_result(row: dict, tag: str) -> EvalResult:
-    """A score for the model-index, its interval in the name and as numbers in args."""
-    metric, corpus = row["metric"].partition(".")[0], TASKS[row["task"]].corpus
-    interval = f"95 % interval [{row['low']:.2f}, {row['high']:.2f}]"
-    return EvalResult(
-        task_type=tag,
-        task_name=row["task"],
-        dataset_type=SEMEVAL if corpus == "semeval2018" else corpus,
-        dataset_name=f"AEB, {row['task']} ({row['items']})",
-        dataset_config=row["task"],
-        dataset_split="test",
-        metric_type=_METRICS.get(metric, metric),
-        metric_value=row["value"],
-        metric_name=f"{row['metric']}, {interval}, n = {row['n']}",
-        metric_args={name: row[name] for name in _NUMBERS[1:]},
-        source_name=f"emolib run {row['run']}, commit {row['commit']}",
-        source_url=read_address(),
-    )
-
-
-def _render_prompt(form: str | None) -> str | None:
-    """A prompt as a Python string; None where only a tokenizer can write it."""
-    if form in (None, "chat"):
-        return None
-    row = {"task": "V-reg", "text": "I got the job!!!"}
-    row["instruction"] = prompts.instructions("V-reg")[0]
-    return json.dumps(prompts.render(row, form)["prompt"])
+    return rows.assign(**numbers).astype(object).fillna("not recorded").to_dict("records")

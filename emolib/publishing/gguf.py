@@ -1,8 +1,7 @@
 """Copies of a tuned model: merged with its base, and as GGUF in 2 to 32 bits.
 
 An adapter is merged into its base in 16 or 32 bits, never into a quantized one, where its small
-changes would be lost in rounding. GGUF files are written by llama.cpp's own converter and
-quantizer.
+changes would be lost in rounding. llama.cpp's own converter and quantizer write the GGUF files.
 """
 
 import importlib.util
@@ -37,12 +36,12 @@ def merge(run: str | Path, folder: str | Path, dtype: str = "float16") -> Path:
         raise DataError(f"{folder}: there already: take another name, or remove it")
     model, tokenizer = models.load(run, device="cpu", dtype="float32")
     whole = models.merge(model).to(models.DTYPES[dtype])
+    for trace in ("is_local", "local_files_only", "name_or_path"):
+        tokenizer.init_kwargs.pop(trace, None)  # true of this machine alone
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with files.replacing(folder) as temporary:
             whole.save_pretrained(temporary)
-            for trace in ("is_local", "local_files_only", "name_or_path"):
-                tokenizer.init_kwargs.pop(trace, None)  # true of this machine alone
             tokenizer.save_pretrained(temporary)
     except (OSError, SafetensorError) as error:
         raise DataError(f"{folder}: cannot write: {error}") from error
@@ -60,18 +59,28 @@ def convert(
     and BART have no GGUF form.
     """
     target, kind = Path(target), kind.lower()
+    script = Path(converter or Path(sys.prefix) / "llama.cpp")
+    script = script / SCRIPT if script.is_dir() else script
     if kind not in CONVERTED + QUANTIZED:
-        known = ", ".join(CONVERTED + QUANTIZED)
-        raise DataError(f"kind {kind!r}: expected one of {known}")
+        raise DataError(f"kind {kind!r}: expected one of {', '.join(CONVERTED + QUANTIZED)}")
     if not (Path(folder) / "config.json").is_file():
         raise DataError(f"{folder}: no model folder (merge a run with its base first)")
-    script = _find_converter(converter)
+    if not script.is_file():
+        raise DataError(
+            f"{script}: no such file: make llamacpp installs llama.cpp's converter, or"
+            f" give converter=, the path of {SCRIPT} in a clone of llama.cpp"
+        )
     target.parent.mkdir(parents=True, exist_ok=True)
-    with files.replacing(target) as temporary:
+    with (
+        files.replacing(target) as temporary,
+        tempfile.TemporaryDirectory(dir=target.parent) as beside,
+    ):
         if kind in CONVERTED:
             _write(script, Path(folder), temporary, kind)
         else:
-            _quantize(script, Path(folder), temporary, kind)
+            whole = Path(beside) / "f16.gguf"
+            _write(script, Path(folder), whole, "f16")
+            llamacpp.quantize(whole, temporary, kind)
     return target
 
 
@@ -81,36 +90,11 @@ def is_ready() -> bool:
     return there and (Path(sys.prefix) / "llama.cpp" / SCRIPT).is_file()
 
 
-def _find_converter(given: str | Path | None) -> Path:
-    place = Path(given) if given else Path(sys.prefix) / "llama.cpp"
-    script = place / SCRIPT if place.is_dir() else place
-    if not script.is_file():
-        raise DataError(
-            f"{script}: no such file: make llamacpp installs llama.cpp's converter, or"
-            f" give converter=, the path of {SCRIPT} in a clone of llama.cpp"
-        )
-    return script
-
-
-def _quantize(script: Path, folder: Path, target: Path, kind: str) -> None:
-    with tempfile.TemporaryDirectory(dir=target.parent) as beside:
-        whole = Path(beside) / "f16.gguf"
-        _write(script, folder, whole, "f16")
-        llamacpp.quantize(whole, target, kind)
-
-
 def _write(script: Path, folder: Path, target: Path, kind: str) -> None:
-    library = str(script.parent / "gguf-py")
-    paths = [library, *filter(None, [os.environ.get("PYTHONPATH")])]
-    done = subprocess.run(
-        [sys.executable, script, folder, "--outfile", target, "--outtype", kind],
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
-        capture_output=True,
-        text=True,
-    )
+    paths = [str(script.parent / "gguf-py"), *filter(None, [os.environ.get("PYTHONPATH")])]
+    command = [sys.executable, script, folder, "--outfile", target, "--outtype", kind]
+    known = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
+    done = subprocess.run(command, env=known, capture_output=True, text=True)
     if done.returncode or not target.is_file():
-        said = [line for line in done.stderr.strip().splitlines() if line.strip()]
-        raise DataError(
-            f"{folder}: llama.cpp's converter refuses it:"
-            f" {said[-1] if said else 'it wrote nothing'}"
-        )
+        said = [*filter(str.strip, done.stderr.splitlines())] or ["it wrote nothing"]
+        raise DataError(f"{folder}: llama.cpp's converter refuses it: {said[-1].strip()}")

@@ -8,18 +8,17 @@ import json
 import re
 import shutil
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
-from huggingface_hub import DatasetCard, DatasetCardData, HfApi, constants, get_token
+from huggingface_hub import HfApi, constants, get_token
 
-from emolib import DataError, __version__, files, runs
+from emolib import DataError, __version__, files, models, runs
 from emolib.data import prompts
 from emolib.models.catalog import ALIASES, BUNDLED
 from emolib.publishing import cards
 from emolib.tasks import AAID
 
-CARD = "README.md"
 _HELP = (
     "log in with `hf auth login`, or set HF_TOKEN to a token that may write to this"
     " OWNER; unset HF_HUB_OFFLINE; then call again"
@@ -29,6 +28,11 @@ _SECRET = re.compile(  # a token of the Hub, or a path on somebody's machine
     r"|(?:^|[\s\"'(=])(?:~/|[A-Z]:\\+Users|/(?:home|root|Users|tmp|private|mnt|content)/)",
     re.MULTILINE,
 )
+# A run's folder with weights -> what they are, their configuration, their hash in a score file.
+_KINDS = {
+    "adapter": ("adapter", "adapter_config.json", "adapter_weights"),
+    "model": ("whole", "config.json", "weights"),
+}
 _TEXT = (".md", ".json", ".jsonl", ".yaml", ".py", ".jinja")
 
 
@@ -49,7 +53,7 @@ class Settings:
     private: bool = True  # of a repository that the upload creates
 
 
-@dataclass(frozen=True)
+@dataclass
 class Push:
     """What was written (`files`: name -> bytes); `url` is None after a dry run."""
 
@@ -61,9 +65,8 @@ class Push:
 
     def __str__(self) -> str:
         where = f"uploaded to {self.url}" if self.url else "dry run, nothing uploaded"
-        head = f"{self.repo} ({self.repo_type}): {where}. In {self.folder}:"
-        lines = [f"{size:>13,}  {name}" for name, size in self.files.items()]
-        return "\n".join([head, *lines])
+        lines = [f"\n{size:>13,}  {name}" for name, size in self.files.items()]
+        return f"{self.repo} ({self.repo_type}): {where}. In {self.folder}:" + "".join(lines)
 
 
 def push_adapter(run: str | Path, repo: str, folder: str | Path, **settings) -> Push:
@@ -74,18 +77,7 @@ def push_adapter(run: str | Path, repo: str, folder: str | Path, **settings) -> 
     unfinished run, a base or licence that must be named, scores on the sample or of other weights,
     a folder with foreign files, and all the Hub's refusals.
     """
-    chosen = _read_settings(settings, repo)
-    source, facts, card = _describe(run, repo, chosen, "adapter")
-    config = _read_config(source)
-    config |= {"base_model_name_or_path": facts["base"], "revision": chosen.revision}
-    with _writing(folder, run) as made:
-        made.mkdir()
-        weights = "adapter_model.safetensors"
-        shutil.copyfile(source / weights, made / weights)
-        files.write_json(made / "adapter_config.json", config)
-        files.write_json(made / "run.json", facts["record"])
-        files.write_text(made / CARD, card)
-    return _finish(repo, "model", folder, chosen)
+    return _push_run(run, repo, folder, settings, "adapter")
 
 
 def push_model(run: str | Path, repo: str, folder: str | Path, **settings) -> Push:
@@ -94,17 +86,7 @@ def push_model(run: str | Path, repo: str, folder: str | Path, **settings) -> Pu
     As `push_adapter`; an adapter is merged into its base in float32 and rounded once, even if it
     was trained on a quantized base.
     """
-    from emolib.publishing import gguf
-
-    chosen = _read_settings(settings, repo)
-    if chosen.dtype not in ("bfloat16", "float16"):
-        raise DataError(f"dtype {chosen.dtype!r}: expected bfloat16 or float16")
-    _, facts, card = _describe(run, repo, chosen, "adapter", "model")
-    with _writing(folder, run) as made:
-        gguf.merge(run, made, chosen.dtype)
-        files.write_json(made / "run.json", facts["record"])
-        files.write_text(made / CARD, card)
-    return _finish(repo, "model", folder, chosen)
+    return _push_run(run, repo, folder, settings, "adapter", "model")
 
 
 def push_builder(repo: str, folder: str | Path, dry_run: bool = True, private: bool = True) -> Push:
@@ -113,29 +95,25 @@ def push_builder(repo: str, folder: str | Path, dry_run: bool = True, private: b
     It contains no text of a corpus: SemEval-2018 may not be passed on.
     """
     chosen = _read_settings({"dry_run": dry_run, "private": private}, repo)
-    rows = [
-        {"task": task, "number": number, "instruction": text}
+    lines = [
+        json.dumps({"task": task, "number": number, "instruction": text}, ensure_ascii=False) + "\n"
         for task in AAID
         for number, text in enumerate(prompts.instructions(task), start=1)
     ]
-    lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
-    config = {"config_name": "instructions", "data_files": "instructions.jsonl"}
-    data = DatasetCardData(language="en", license="mit", configs=[config])
     here = Path(__file__).parent
-    template = {"template_path": str(here / "build_aaid.md")}
-    card = DatasetCard.from_template(data, **template, address=cards.read_address())
     with _writing(folder) as made:
         made.mkdir()
         shutil.copy(here / "build_aaid.py", made)
         shutil.copy(here.parent / "data" / "instructions.yaml", made)
         files.write_text(made / "instructions.jsonl", "".join(lines))
-        files.write_text(made / CARD, str(card))
+        files.write_text(made / "README.md", cards.render("build_aaid.md"))
     return _finish(repo, "dataset", folder, chosen)
 
 
 def _read_settings(given: dict, repo: str) -> Settings:
     """The settings; DataError for a bad name, and where an upload cannot work."""
-    chosen = runs.read_settings(Settings, given, "publishing")
+    choices = {"dtype": ("bfloat16", "float16")}
+    chosen = runs.read_settings(Settings, given, "publishing", choices=choices)
     if not cards.HUB_ID.fullmatch(repo):
         raise DataError(f"repo {repo!r}: expected OWNER/NAME, as on the Hub")
     if not chosen.dry_run and (constants.is_offline_mode() or get_token() is None):
@@ -143,48 +121,59 @@ def _read_settings(given: dict, repo: str) -> Settings:
     return chosen
 
 
-def _describe(run: str | Path, repo: str, chosen: Settings, *inside: str):
-    """A finished run's folder with weights, the facts about its model, its card."""
-    from emolib.models.weight_files import hash_weights
+def _push_run(run, repo: str, folder: str | Path, given: dict, *inside: str) -> Push:
+    """A run's adapter, or where `inside` has "model" its whole model, with card and record."""
+    from emolib.publishing import gguf
 
-    folder = Path(BUNDLED.get(str(run), run))
-    record = runs.read(folder)
+    chosen, home = _read_settings(given, repo), Path(BUNDLED.get(str(run), run))
+    record = runs.read(home)
     if record.get("kind") != "finetune" or "finished" not in record:
-        raise DataError(f"{folder}: no finished fine-tuning run: call finetune again")
-    found = [name for name in inside if list((folder / name).glob("*.safetensors"))]
+        raise DataError(f"{home}: no finished fine-tuning run: call finetune again")
+    found = [home / name for name in inside if list((home / name).glob("*.safetensors"))]
     if not found:
-        raise DataError(f"{folder}: no weights in {' or '.join(inside)}/")
-    source, whole = folder / found[0], found[0] == "model"
+        raise DataError(f"{home}: no weights in {' or '.join(inside)}/")
+    config, facts = _describe(found[0], record, chosen)
+    if facts["kind"] == "adapter" and "model" in inside:
+        facts["kind"] = "merged"
+    card = cards.describe_model(repo=repo, **facts)
+    with _writing(folder, run) as made:
+        if "model" in inside:
+            gguf.merge(run, made, chosen.dtype)
+        else:
+            made.mkdir()
+            weights = "adapter_model.safetensors"
+            shutil.copyfile(found[0] / weights, made / weights)
+            config |= {"base_model_name_or_path": facts["base"], "revision": chosen.revision}
+            files.write_json(made / "adapter_config.json", config)
+        files.write_json(made / "run.json", facts["record"])
+        files.write_text(made / "README.md", card)
+    return _finish(repo, "model", folder, chosen)
+
+
+def _describe(source: Path, record: dict, chosen: Settings) -> tuple[dict, dict]:
+    """The configuration in a run's folder with weights, and the facts of its card."""
+    kind, name, column = _KINDS[source.name]
+    try:
+        config = dict(json.loads((source / name).read_bytes()))
+    except (OSError, ValueError, TypeError) as error:
+        raise DataError(f"{source / name}: no model's configuration: {error}") from error
     named, data = record["settings"]["model"], record["settings"].get("data")
     data = chosen.data or (data if data in ("official", "sample") else None)
-    base = cards.name_base(chosen.base or named)
-    facts = {"repo": repo, "base": base, "record": cards.remove_paths(record, base)}
-    facts["kind"] = "whole" if whole else "merged" if "model" in inside else "adapter"
-    facts["seq2seq"] = _is_seq2seq(source)
-    unpacked = named.endswith(".gguf") or (named in ALIASES and record.get("weights"))
-    facts |= {"dtype": chosen.dtype, "from_gguf": unpacked}
-    facts |= cards.find_licenses(base, chosen.base_license, data, chosen.data_license)
-    scores = None
+    base, rows = cards.name_base(chosen.base or named), []
     if chosen.scores:
-        given = (chosen.scores, chosen.scored, hash_weights(source))
-        column = "weights" if whole else "adapter_weights"
-        scores = cards.read_scores(*given, column)
-    return source, facts, str(cards.describe_model(facts, scores))
-
-
-def _read_config(source: Path) -> dict:
-    """The configuration of an adapter or a model."""
-    path = source / "adapter_config.json"
-    path = path if path.is_file() else source / "config.json"
-    try:
-        return dict(json.loads(path.read_bytes()))
-    except (OSError, ValueError, TypeError) as error:
-        raise DataError(f"{path}: no model's configuration: {error}") from error
-
-
-def _is_seq2seq(source: Path) -> bool:
-    config = _read_config(source)
-    return config.get("task_type") == "SEQ_2_SEQ_LM" or config.get("is_encoder_decoder")
+        weights = models.hash_weights(source)
+        rows = cards.read_scores(chosen.scores, chosen.scored, weights, column)
+    facts = {
+        "base": base,
+        "record": cards.remove_paths(record, base),
+        "kind": kind,
+        "seq2seq": config.get("task_type") == "SEQ_2_SEQ_LM" or config.get("is_encoder_decoder"),
+        "dtype": chosen.dtype,
+        "from_gguf": named.endswith(".gguf") or (named in ALIASES and record.get("weights")),
+        "rows": rows,
+    }
+    licenses = cards.find_licenses(base, chosen.base_license, data, chosen.data_license)
+    return config, facts | licenses
 
 
 @contextmanager
@@ -200,8 +189,7 @@ def _writing(folder: str | Path, run: str | Path | None = None):
             yield temporary
             _refuse_secrets(temporary, run)
             there = {path.name for path in folder.glob("*")}
-            foreign = sorted(there - {path.name for path in temporary.iterdir()})
-            if foreign:
+            if foreign := sorted(there - {path.name for path in temporary.iterdir()}):
                 raise DataError(f"{folder}: contains {foreign[0]}: name a new folder")
     except OSError as error:
         raise DataError(f"{folder}: cannot write there: {error}") from error
@@ -212,9 +200,8 @@ def _refuse_secrets(folder: Path, run: str | Path | None) -> None:
     places = [path for path in (Path.home(), Path.cwd()) if len(path.parts) > 2]
     places += [Path(run).absolute()] if run else []
     for path in sorted(folder.iterdir()):
-        if path.suffix not in _TEXT or path.name == "tokenizer.json":
-            continue
-        text = path.read_text(encoding="utf-8")
+        own = path.suffix in _TEXT and path.name != "tokenizer.json"
+        text = path.read_text(encoding="utf-8") if own else ""
         if _SECRET.search(text) or any(str(place) in text for place in places):
             raise DataError(
                 f"{path.name} would contain a token or a path on this machine: remove"
@@ -231,15 +218,15 @@ def _finish(repo: str, kind: str, folder: str | Path, chosen: Settings) -> Push:
         return push
     try:
         hub = HfApi()
-        url = hub.create_repo(**where, private=chosen.private, exist_ok=True)
+        push.url = str(hub.create_repo(**where, private=chosen.private, exist_ok=True))
         if chosen.private and not hub.repo_info(**where).private:
             raise DataError(f"{repo} is public on the Hub: say so (private=False)")
-        message = f"emolib {__version__}"
         sent = {"folder_path": folder, "allow_patterns": list(sizes)}
+        message = f"emolib {__version__}"
         hub.upload_folder(**where, **sent, commit_message=message)  # checks the card
     except DataError:
         raise
     except Exception as error:  # the client's and its transport's are of every kind
         first = (str(error).strip().splitlines() or [repr(error)])[0]
         raise DataError(f"{repo}: not uploaded: {first}: {_HELP}") from error
-    return replace(push, url=str(url))
+    return push

@@ -7,16 +7,14 @@ folder calls `parsing` and `metrics`), so both give the same numbers.
 import json
 from pathlib import Path
 
-import yaml
-from datasets import Dataset
+from jinja2 import Template
 
 from emolib import DataError, files
-from emolib.tasks import Task, get
+from emolib.data.rows import Rows, to_dataset
+from emolib.tasks import get
 
-_SCORING = Path(__file__).with_name("lm_eval_scoring.py")
 
-
-def export(rows: Dataset, folder: str | Path) -> list[str]:
+def export(rows: Rows, folder: str | Path) -> list[str]:
     """The harness names of the tasks written: "aeb_EI-reg" and so on.
 
     The folder holds TASK.jsonl (id, emotion, instruction, prompt, gold) and TASK.yaml for every
@@ -34,45 +32,18 @@ def export(rows: Dataset, folder: str | Path) -> list[str]:
     if Path(folder).exists():
         raise DataError(f"{folder} exists already: name another folder, or remove it")
     columns = ["task", "id", "emotion", "instruction", "prompt", "gold"]
-    records = rows.select_columns(columns).to_list()
-    names = []
+    here, names = Path(__file__).parent, list(dict.fromkeys(rows["task"]))
+    template = Template((here / "lm_eval_task.yaml").read_text("utf-8"))
+    made = {"scoring.py": [(here / "lm_eval_scoring.py").read_text("utf-8")]}
+    made["aeb.yaml"] = ["group: aeb\ntask:\n", *(f"- aeb_{name}\n" for name in names)]
+    for name in names:
+        metrics = [*get(name).primary_metrics, "unparsed"]
+        made[f"{name}.yaml"] = [template.render(task=get(name), metrics=metrics)]
+    for row in to_dataset(rows).select_columns(columns).to_list():
+        lines = made.setdefault(f"{row['task']}.jsonl", [])
+        lines.append(json.dumps(row, ensure_ascii=False) + "\n")
     with files.replacing(Path(folder)) as temporary:
         temporary.mkdir(parents=True)
-        for task in dict.fromkeys(rows["task"]):
-            items = [row for row in records if row["task"] == task]
-            lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in items]
-            path = temporary / f"{task}.jsonl"
-            path.write_text("".join(lines), encoding="utf-8", newline="\n")
-            names.append(f"aeb_{task}")
-            _write_task(temporary / f"{task}.yaml", get(task))
-        group = yaml.safe_dump({"group": "aeb", "task": names}, sort_keys=False)
-        (temporary / "aeb.yaml").write_text(group, encoding="utf-8")
-        (temporary / "scoring.py").write_bytes(_SCORING.read_bytes())
-    return names
-
-
-def _write_task(path: Path, task: Task) -> None:
-    metrics = [
-        {"metric": name, "aggregation": f"scoring.{name}", "higher_is_better": name != "unparsed"}
-        for name in (*task.primary_metrics, "unparsed")
-    ]
-    config = {
-        "task": f"aeb_{task.name}",
-        "custom_dataset": "scoring.load",
-        "dataset_kwargs": {"task": task.name},
-        "test_split": "test",
-        "output_type": "generate_until",
-        "doc_to_text": "prompt",
-        "doc_to_target": "gold",
-        "generation_kwargs": {
-            "until": ["</s>"],
-            "do_sample": False,
-            "max_gen_toks": task.max_new_tokens,
-        },
-        "process_results": "scoring.keep",
-        "metric_list": metrics,
-        "metadata": {"version": task.version},
-    }
-    text = yaml.safe_dump(config, sort_keys=False)
-    # The harness finds functions by this tag, which a plain dump cannot write.
-    path.write_text(text.replace(": scoring.", ": !function scoring."), "utf-8")
+        for name, lines in made.items():
+            files.write_text(temporary / name, "".join(lines))
+    return [f"aeb_{name}" for name in names]
