@@ -118,3 +118,23 @@ def test_figure_shows_how_many_texts_are_behind_it(table, scores, name):
     read = rows[rows["predicted"].notna()]
     counts = {"labels": f"of {len(rows)}", "confusion": "(n="}
     assert counts.get(name, f"n = {len(read)}") in text
+
+
+def test_copies_are_drawn_with_their_scores_and_costs():
+    copies = pd.DataFrame(
+        {"copy": ["f16", "q4"], "megabytes": [270, 105], "items_per_second": [2.0, 3.0]}
+    )
+    rows = [
+        (copy, task, metric, value, value - 0.1, value + 0.1)
+        for copy, value in (("f16", 0.8), ("q4", 0.7))
+        for task, metric in (("V-reg", "pearson"), ("E-c", "jaccard"), ("E-c", "f1"))
+    ]
+    names = ["model", "task", "metric", "value", "low", "high"]
+    left, right = score_plots.draw_copies(copies, pd.DataFrame(rows, columns=names))
+    assert [t.get_text() for t in left.get_xticklabels()] == [
+        *("V-reg\nr", "E-c\nJaccard")
+    ]
+    assert sorted(bar.get_height() for bar in left.patches) == [0.7, 0.7, 0.8, 0.8]
+    assert right.get_xlabel() == "weights in memory (MB)"
+    shown = {tuple(p.get_offsets()[0]) for p in right.collections}
+    assert shown == {(270.0, 2.0), (105.0, 3.0)}

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from emolib import models, notebooks
-from emolib.data import aaid, aeb
+from emolib.data import aaid, aeb, release
 from emolib.evaluation import (
     calibration,
     conformal,
@@ -177,10 +177,10 @@ def sides(decided, rows, real_data):
     names = {"as asked": MODEL, "joined": f"{MODEL}, joined"}
     ours = {n: item_errors.compare(rows["test"], decided[w]) for n, w in names.items()}
     folder = real_data / "release"
-    released = aeb.read_release(folder / "AEB.jsonl")
+    items = release.read_release(folder / "AEB.jsonl")
     theirs = {
         name: item_errors.compare(
-            released, aeb.read_responses(folder / f"responses-{file}.jsonl", released)
+            items, release.read_responses(folder / f"responses-{file}.jsonl", items)
         )
         for name, file in RELEASED.items()
     }

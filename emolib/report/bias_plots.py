@@ -10,9 +10,7 @@ from matplotlib.axes import Axes
 from emolib.evaluation.bias import MEASURES, SIDES
 
 
-def draw_differences(
-    table: pd.DataFrame, axes: Sequence[Axes] | None = None
-) -> list[Axes]:
+def draw_differences(table: pd.DataFrame, axes: Sequence[Axes] | None = None) -> list[Axes]:
     """Differences with intervals per measure, a colour per judge: gender left, race.
 
     `table`: `compare`'s rows with a column judge, of both kinds, one under another.
@@ -27,10 +25,7 @@ def draw_differences(
         for number, judge in enumerate(judges):
             rows = table[(table["by"] == by) & (table["judge"] == judge)]
             shift = (number - (len(judges) - 1) / 2) * 0.6 / len(judges)
-            reach = [
-                rows["difference"] - rows["low"],
-                rows["high"] - rows["difference"],
-            ]
+            reach = [rows["difference"] - rows["low"], rows["high"] - rows["difference"]]
             one.errorbar(
                 rows["difference"], rows["measure"].map(MEASURES.index) + shift,
                 xerr=reach, fmt="o", markersize=4, capsize=2, color=colors[number],

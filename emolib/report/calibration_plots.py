@@ -59,8 +59,6 @@ def draw_coverage(table: pd.DataFrame) -> Axes:
     scores = table["width"].max() <= 1
     panels[1].set_ylabel("mean width" if scores else "mean number of classes")
     panels[1].set_ylim(0, None)
-    sns.move_legend(
-        panels[1], "center left", bbox_to_anchor=(1, 0.5), title="", frameon=False
-    )
+    sns.move_legend(panels[1], "center left", bbox_to_anchor=(1, 0.5), title="", frameon=False)
     figure.tight_layout()
     return panels[0]

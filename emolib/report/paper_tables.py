@@ -1,4 +1,4 @@
-"""The paper's tables with our rows beside the published ones. No torch.
+"""The paper's tables with our rows beside the published ones.
 
 `build_scores` and `build_sizes` make a `Table`; pandas renders it for a notebook
 (`style`) and as Markdown, LaTeX and HTML (`write`).
@@ -14,15 +14,11 @@ from pandas.io.formats.style import Styler
 from emolib import DataError, files
 from emolib.data import prompts
 from emolib.evaluation.score_files import COLUMNS, PAPER, read_csv
-from emolib.tasks import AAID, TASKS
+from emolib.tasks import AAID, METRIC_NAMES, TASKS
 
 DASH = "–"
 _BOLD, _ITALIC = "font-weight: bold", "font-style: italic"
 _BOTH = f"{_BOLD}; {_ITALIC}"
-_HEADS = {"pearson": "r", "accuracy": "acc.", "jaccard": "Jaccard"}
-_HEADS |= {"f1_micro": "micro F1", "f1_macro": "macro F1"}
-_KEYS = ["origin", "model", "kind", "task", "metric"]
-_SIZES = ["table", "task", "split", "published", "ours"]
 
 _CAPTION = (
     "Table {number} (AEB-{part}). Published rows: Liu et al. 2024, Table {number}; they"
@@ -45,10 +41,9 @@ _SIZE_CAPTIONS = {
 
 @dataclass(frozen=True)
 class Table:
-    """Cells as text (a line break parts value, interval and n), and a style for each.
+    """Cells as text (a line break parts value, interval and n), both with two rows of heads.
 
-    `marks` has the shape of `cells` and holds CSS, "" for none. Both have two rows of
-    column heads.
+    `marks` has the shape of `cells` and holds CSS, "" for none.
     """
 
     name: str
@@ -58,80 +53,65 @@ class Table:
 
 
 def build_scores(scores: pd.DataFrame, number: int) -> Table:
-    """Table 5 (AEB-1) or 6 (AEB-2) from frames as `score_files` reads them, concatenated.
+    """Table 5 (AEB-1) or 6 (AEB-2) from frames as `score_files` reads them.
 
-    Published rows first, as in print. A model without a score in this table has no row,
-    a column without any is left out.
+    Published rows first, as in print. A model without a score in this table has no row, a
+    column without any is left out. DataError for another number.
     """
     if number not in COLUMNS:
         raise DataError(f"no table of scores {number}: there are {sorted(COLUMNS)}")
     pairs = list(zip(scores["task"], scores["metric"], strict=True))
     columns = [pair for pair in COLUMNS[number] if pair in pairs]
     rows = scores[[pair in columns for pair in pairs]]
-    names = rows[_KEYS[:3]].drop_duplicates()
-    names = pd.concat([names[names["origin"] == o] for o in ("published", "ours")])
-    lookup = {tuple(getattr(r, k) for k in _KEYS): r for r in rows.itertuples()}
-    grid = [
-        [lookup.get((*name, *pair)) for pair in columns]
-        for name in names.itertuples(index=False, name=None)
-    ]
-    about = names.set_axis([("", "from"), ("", "model"), ("", "kind")], axis=1)
-    heads = [(task, _head(task, metric)) for task, metric in columns]
+    rows = rows.sort_values("origin", ascending=False, kind="stable")
+    keys = ["origin", "model", "kind"]
+    about = rows[keys].drop_duplicates(ignore_index=True)
+    keys += ["task", "metric"]
+    lookup = {tuple(getattr(r, k) for k in keys): r for r in rows.itertuples()}
+    names = about.itertuples(index=False, name=None)
+    grid = [[lookup.get((*name, *pair)) for pair in columns] for name in names]
+    ours = (about["origin"] == "ours").to_numpy()
     caption = _CAPTION.format(number=number, part=number - 4, remark=_REMARKS[number])
-    ours = (names["origin"] == "ours").to_numpy()
     caption += "" if ours.any() else " We have no score on these sub-tasks yet."
-    parts = [[_show(cell) for cell in line] for line in grid], _mark(grid, ours)
-    return _assemble(f"table{number}", caption, about, heads, parts)
+    about.columns = [("", "from"), ("", "model"), ("", "kind")]
+    cells = [[_show(cell) for cell in line] for line in grid]
+    heads = [(task, _head(task, metric)) for task, metric in columns]
+    return _assemble(f"table{number}", caption, about, heads, cells, _mark(grid, ours))
 
 
 def count_sizes(folder: str | Path = PAPER) -> pd.DataFrame:
     """Rows of AAID (Table 1) and items of AEB (Table 3), published beside ours.
 
-    Columns table, task, split, published, ours. Ours are `tasks.TASKS`' sizes, which
-    the tests hold against the corpora, so that no corpus is needed here.
+    Columns table, task, split, published, ours. Ours are `tasks.TASKS`' sizes, which the tests
+    hold against the corpora, so that no corpus is needed here.
     """
-    folder, rows = files.place(folder), []
-    first = _expand(folder / "table1.csv", ["raw_train", "raw_dev"])
+    first, third = (_expand(files.place(folder) / f"table{n}.csv") for n in (1, 3))
     printed = first.groupby("task").sum(numeric_only=True)
-    for name in AAID:
-        for form in ("raw", "instruction"):
-            times = 1 if form == "raw" else len(prompts.instructions(name))
-            for split in ("train", "dev"):
-                theirs = printed.loc[name, f"{form}_{split}"]
-                ours = TASKS[name].sizes[split] * times
-                rows.append((1, name, f"{form} {split}", theirs, ours))
-    third = _expand(folder / "table3.csv", ["size"])
-    for name, theirs in zip(third["task"], third["size"], strict=True):
-        rows.append((3, name, "test", theirs, TASKS[name].items))
-    return pd.DataFrame(rows, columns=_SIZES)
+    rows = [
+        (1, name, f"{form} {split}", printed.loc[name, f"{form}_{split}"], size * times)
+        for name in AAID
+        for form, times in (("raw", 1), ("instruction", len(prompts.instructions(name))))
+        for split, size in TASKS[name].sizes.items()
+        if split != "test"
+    ]
+    printed = zip(third["task"], third["size"], strict=True)
+    rows += [(3, name, "test", theirs, TASKS[name].items) for name, theirs in printed]
+    return pd.DataFrame(rows, columns=["table", "task", "split", "published", "ours"])
 
 
-def write_sizes(path: str | Path, folder: str | Path = PAPER) -> Path:
-    """Writes what `count_sizes` counts as CSV, whole or not at all."""
-    path = files.place(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    files.write_text(path, count_sizes(folder).to_csv(index=False, lineterminator="\n"))
-    return path
-
-
-def build_sizes(number: int, path: str | Path = "figures/data/sizes.csv") -> Table:
-    """Table 1 (AAID) or 3 (AEB) from the file that `write_sizes` wrote."""
-    path = files.place(path)
-    rows = read_csv(path, _SIZES).query("table == @number")
-    if rows.empty or rows[["published", "ours"]].isna().any(axis=None):
-        raise DataError(f"{path}: Table {number} is not there or has an empty cell")
-    rows = rows.astype({"published": int, "ours": int})
+def build_sizes(sizes: pd.DataFrame, number: int) -> Table:
+    """Table 1 (AAID) or 3 (AEB) of what `count_sizes` counted; DataError for another."""
+    rows = sizes[sizes["table"] == number]
+    if rows.empty:
+        raise DataError(f"no table of sizes {number}: there are 1 and 3")
     splits, names = (list(dict.fromkeys(rows[name])) for name in ("split", "task"))
-    pairs = {
-        (row.task, row.split): (row.published, row.ours) for row in rows.itertuples()
-    }
+    pairs = {(r.task, r.split): (r.published, r.ours) for r in rows.itertuples()}
     lines = [[pairs[name, split] for split in splits] for name in names]
     cells = [[f"{n:,}" for pair in line for n in pair] for line in lines]
     marks = [["" if a == b else _BOLD for a, b in line for _ in "ab"] for line in lines]
     heads = [(split, side) for split in splits for side in ("published", "ours")]
-    about = pd.DataFrame({("", "task"): names})
-    parts = cells, marks
-    return _assemble(f"table{number}", _SIZE_CAPTIONS[number], about, heads, parts)
+    about, caption = pd.DataFrame({("", "task"): names}), _SIZE_CAPTIONS[number]
+    return _assemble(f"table{number}", caption, about, heads, cells, marks)
 
 
 def style(table: Table) -> Styler:
@@ -143,8 +123,7 @@ def style(table: Table) -> Styler:
     ]
     # str, since the escaped text is a Markup whose own replace would escape the <br>.
     styler = _dress(table, "html", lambda text: str(text).replace("\n", "<br>"))
-    styler = styler.set_caption(table.caption).set_table_styles(look)
-    return styler.set_uuid(table.name)
+    return styler.set_caption(table.caption).set_table_styles(look).set_uuid(table.name)
 
 
 def format_latex(table: Table) -> str:
@@ -167,8 +146,7 @@ def format_markdown(table: Table) -> str:
     shown = ends + texts + ends
     shown.columns = [" ".join(pair).strip() for pair in shown.columns]
     # Without disable_numparse 0.720 would lose its zero.
-    text = shown.to_markdown(index=False, disable_numparse=True)
-    return f"{text}\n\n{table.caption}\n"
+    return f"{shown.to_markdown(index=False, disable_numparse=True)}\n\n{table.caption}\n"
 
 
 def write(table: Table, folder: str | Path) -> list[Path]:
@@ -178,15 +156,12 @@ def write(table: Table, folder: str | Path) -> list[Path]:
     """
     folder = files.place(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    texts = {
-        "md": format_markdown(table),
-        "tex": format_latex(table),
-        "html": style(table).to_html(doctype_html=True),
-    }
-    paths = {folder / f"{table.name}.{end}": text for end, text in texts.items()}
-    for path, text in paths.items():
+    texts = {"md": format_markdown(table), "tex": format_latex(table)}
+    texts["html"] = style(table).to_html(doctype_html=True)
+    paths = [folder / f"{table.name}.{end}" for end in texts]
+    for path, text in zip(paths, texts.values(), strict=True):
         files.write_text(path, text)
-    return list(paths)
+    return paths
 
 
 def _dress(table: Table, form: str, lines) -> Styler:
@@ -195,30 +170,26 @@ def _dress(table: Table, form: str, lines) -> Styler:
     return styler.apply(lambda _: table.marks, axis=None)
 
 
-def _expand(path: Path, needed: list[str]) -> pd.DataFrame:
+def _expand(path: Path) -> pd.DataFrame:
     """A published table with a row per task: the column `tasks` may name several."""
-    table = read_csv(path, ["tasks", *needed])
+    table = read_csv(path, ["tasks"])
     return table.assign(task=table["tasks"].str.split()).explode("task")
 
 
-def _assemble(
-    name: str, caption: str, about: pd.DataFrame, heads: list, parts
-) -> Table:
+def _assemble(name: str, caption: str, about, heads: list, *parts) -> Table:
+    """`parts`: cells and marks, lists of rows for the columns `heads`."""
     columns = pd.MultiIndex.from_tuples([*about.columns, *heads])
-    blank = [[""] * about.shape[1]] * len(about)
-    cells, marks = (
-        pd.DataFrame(
-            [[*one, *other] for one, other in zip(left, right, strict=True)],
-            columns=columns,
-        )
-        for left, right in zip((about.to_numpy().tolist(), blank), parts, strict=True)
-    )
-    return Table(name, caption, cells, marks)
+    empty = pd.DataFrame("", about.index, about.columns)
+    sides = [
+        pd.concat([left, pd.DataFrame(part, about.index)], axis=1).set_axis(columns, axis=1)
+        for left, part in zip((about, empty), parts, strict=True)
+    ]
+    return Table(name, caption, *sides)
 
 
 def _head(task: str, metric: str) -> str:
     _, _, emotion = metric.partition(".")
-    return emotion or ("average" if TASKS[task].emotions else _HEADS[metric])
+    return emotion or ("average" if TASKS[task].emotions else METRIC_NAMES[metric])
 
 
 def _show(cell) -> str:
@@ -227,8 +198,7 @@ def _show(cell) -> str:
     if cell.origin == "published":
         return f"{cell.value:.3f}"
     value, low, high = (f"{x:.3f}" for x in (cell.value, cell.low, cell.high))
-    n = f"\nn = {cell.n:.0f}" if cell.partial else ""
-    return f"{value}\n[{low}, {high}]{n}"
+    return f"{value}\n[{low}, {high}]" + (f"\nn = {cell.n:.0f}" if cell.partial else "")
 
 
 def _mark(grid: list, ours: np.ndarray) -> np.ndarray:

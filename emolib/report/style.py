@@ -31,7 +31,5 @@ def save(axes: Axes, path: str | Path, note: str = "") -> list[Path]:
     paths[0].parent.mkdir(parents=True, exist_ok=True)
     for target, empty in zip(paths, ({"Date": None}, {"Software": None}), strict=True):
         with files.replacing(target) as temporary:
-            figure.savefig(
-                temporary, format=target.suffix[1:], bbox_inches="tight", metadata=empty
-            )
+            figure.savefig(temporary, format=target.suffix[1:], bbox_inches="tight", metadata=empty)
     return paths

@@ -71,9 +71,7 @@ def draw_profile(frame: pd.DataFrame) -> Axes:
     return left
 
 
-def draw_timeline(
-    frame: pd.DataFrame, times: Iterable, window: str = "7D", marks: int = 3
-) -> Axes:
+def draw_timeline(frame: pd.DataFrame, times: Iterable, window: str = "7D", marks: int = 3) -> Axes:
     """Valence of each text over time with its running mean, and the four intensities'.
 
     The upper of two Axes. `times`: one per text, whatever pandas reads as dates;
@@ -83,9 +81,7 @@ def draw_timeline(
     dated = frame.assign(time=pd.to_datetime(pd.Series(list(times), frame.index)))
     dated = dated.dropna(subset=["valence", "time"]).sort_values("time")
     dated = dated.set_index("time")
-    figure, (upper, lower) = plt.subplots(
-        2, 1, figsize=(7, 4.6), sharex=True, height_ratios=(3, 2)
-    )
+    figure, (upper, lower) = plt.subplots(2, 1, figsize=(7, 4.6), sharex=True, height_ratios=(3, 2))
     shades = {"c": dated["valence"], "cmap": "RdBu", "vmin": 0, "vmax": 1}
     upper.scatter(dated.index, dated["valence"], 18, edgecolor="grey", **shades)
     smooth = dated["valence"].rolling(window, center=True).mean()

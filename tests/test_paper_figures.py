@@ -29,8 +29,8 @@ def join(models: int) -> pd.DataFrame:
 
 
 FIGURES = {
-    "figure2": paper_figures.draw_figure2,
-    "figure3": paper_figures.draw_figure3,
+    "figure2": lambda rows: paper_figures.draw_bars(rows, 5),
+    "figure3": lambda rows: paper_figures.draw_bars(rows, 6),
     "forest_aeb1": lambda rows: paper_figures.draw_forest(rows, 5)[0],
     "forest_aeb2": lambda rows: paper_figures.draw_forest(rows, 6)[0],
 }
@@ -75,7 +75,7 @@ def test_same_figure_gives_the_same_bytes(tmp_path, name):
 
 
 def test_figure2_has_the_papers_bars_at_their_height():
-    axes = paper_figures.draw_figure2(PUBLISHED)
+    axes = paper_figures.draw_bars(PUBLISHED, 5)
     names = [text.get_text() for text in axes.get_legend().get_texts()]
     assert names[:2] == ["EmoLLaMA-chat-13B", "Leaderboard(1)"] and len(names) == 5
     heights = [bar.get_height() for bar in axes.containers[0]]
@@ -85,14 +85,14 @@ def test_figure2_has_the_papers_bars_at_their_height():
 
 
 def test_figure3_has_nine_sub_tasks_and_two_tuned_models():
-    axes = paper_figures.draw_figure3(PUBLISHED)
+    axes = paper_figures.draw_bars(PUBLISHED, 6)
     heights = [bar.get_height() for bar in axes.containers[1]]
     expected = [0.885, 0.835, 0.797, 0.910, 0.822, 0.728, 0.392, 0.362, 0.554]
     assert heights == expected
 
 
 def test_our_bars_are_hatched_and_have_our_interval():
-    axes = paper_figures.draw_figure2(join(1))
+    axes = paper_figures.draw_bars(join(1), 5)
     ours = [bar for bar in axes.patches if bar.get_hatch()]
     assert [bar.get_height() for bar in ours] == [0.5] * 5
     ends = np.array(read_segments(axes))[:, :, 1]
@@ -100,22 +100,22 @@ def test_our_bars_are_hatched_and_have_our_interval():
 
 
 def test_only_the_best_of_many_are_drawn():
-    axes = paper_figures.draw_figure2(join(6), most=2)
+    axes = paper_figures.draw_bars(join(6), 5, most=2)
     names = [text.get_text() for text in axes.get_legend().get_texts()]
     assert names[5:] == ["ours: model 4, n = 250", "ours: model 5, n = 250"]
 
 
 def test_missing_score_is_no_bar():
     rows = join(1)
-    axes = paper_figures.draw_figure2(
-        rows[(rows["origin"] != "ours") | (rows.task == "E-c")]
+    axes = paper_figures.draw_bars(
+        rows[(rows["origin"] != "ours") | (rows.task == "E-c")], 5
     )
     heights = [bar.get_height() for bar in axes.patches if bar.get_hatch()]
     assert np.isnan(heights).tolist() == [True] * 4 + [False]
 
 
 def test_whole_test_set_is_called_so():
-    axes = paper_figures.draw_figure2(join(1).assign(partial=False))
+    axes = paper_figures.draw_bars(join(1).assign(partial=False), 5)
     assert "ours: model 0, all items" in read_texts(axes.figure)
 
 
@@ -134,39 +134,18 @@ def test_forest_has_a_panel_per_sub_task():
     titles = [axes.get_title() for axes in paper_figures.draw_forest(join(1), 6)]
     assert len(titles) == 9 and titles[0] == "V-Amazon\nr"
     assert titles[-1] == "TDT\nmacro F1"
-    with pytest.raises(DataError, match="no forest plot of Table 3"):
+    with pytest.raises(DataError, match="no figure of Table 3"):
         paper_figures.draw_forest(PUBLISHED, 3)
 
 
 def test_interval_that_misses_its_value_is_drawn_all_the_same():
     rows = pd.concat([PUBLISHED, invent(1).assign(low=0.51)])  # a bootstrap may do so
-    paper_figures.draw_figure2(rows)
+    paper_figures.draw_bars(rows, 5)
     paper_figures.draw_forest(rows, 5)
 
 
 def test_figures_take_the_axes_they_are_given():
     figure, grid = plt.subplots(2, 5)
-    assert paper_figures.draw_figure2(join(1), grid[0, 0]) is grid[0, 0]
+    assert paper_figures.draw_bars(join(1), 5, grid[0, 0]) is grid[0, 0]
     assert paper_figures.draw_forest(join(1), 5, grid[1]) == list(grid[1])
     assert plt.get_fignums() == [figure.number]
-
-
-def test_copies_are_drawn_with_their_scores_and_costs():
-
-    copies = pd.DataFrame(
-        {"copy": ["f16", "q4"], "megabytes": [270, 105], "items_per_second": [2.0, 3.0]}
-    )
-    rows = [
-        (copy, task, metric, value, value - 0.1, value + 0.1)
-        for copy, value in (("f16", 0.8), ("q4", 0.7))
-        for task, metric in (("V-reg", "pearson"), ("E-c", "jaccard"), ("E-c", "f1"))
-    ]
-    names = ["model", "task", "metric", "value", "low", "high"]
-    left, right = paper_figures.draw_copies(copies, pd.DataFrame(rows, columns=names))
-    assert [t.get_text() for t in left.get_xticklabels()] == [
-        *("V-reg\npearson", "E-c\njaccard")
-    ]
-    assert sorted(bar.get_height() for bar in left.patches) == [0.7, 0.7, 0.8, 0.8]
-    assert right.get_xlabel() == "weights in memory (MB)"
-    shown = {tuple(p.get_offsets()[0]) for p in right.collections}
-    assert shown == {(270.0, 2.0), (105.0, 3.0)}
