@@ -13,6 +13,7 @@ from emolib.data import aaid
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 RUNS = sorted((ROOT / "notebooks" / "runs").glob("*.yaml"))
+RUNS += sorted((ROOT / "notebooks" / "runs" / "ablation").glob("*.yaml"))
 each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
 each_run = pytest.mark.parametrize("path", RUNS, ids=lambda p: p.stem)
 
