@@ -48,6 +48,11 @@ def test_items_no_lexicon_can_judge_are_left_out(sample_aeb):
     assert len(found) == 27 + 7 * 8 and found["emotion"].isna().all()
 
 
+def test_data_frame_of_items_is_judged_alike(sample_aeb):
+    found = baselines.lexicon("vader", sample_aeb.to_pandas())
+    assert found.equals(baselines.lexicon("vader", sample_aeb))
+
+
 def test_no_item_to_judge_is_an_error(sample_aeb):
     rows = sample_aeb.filter(lambda row: row["task"] == "E-c")
     with pytest.raises(DataError, match="only items of E-c"):
@@ -71,12 +76,14 @@ def released(real_data):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "task"), CASES)
 def test_released_items_give_the_known_scores(released, real_data, name, task):
     found = metrics.score(task, *released[name, task])["pearson"]
     assert round(found, 3) == FOUND_BEFORE[name][task]
 
 
+@pytest.mark.slow
 def test_textblob_gives_the_published_tdt_row(released, real_data):
     found = metrics.score("TDT", *released["textblob", "TDT"])
     assert round(found["accuracy"], 3) == 0.434

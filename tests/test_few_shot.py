@@ -61,9 +61,7 @@ def test_scores_are_shown_low_middle_and_high_as_asked_for():
 def test_examples_are_of_the_training_split_and_the_same_emotion():
     rows = aeb.build(["EI-reg"], data="sample")
     train = corpora.read("EI-reg", "train", "sample")
-    found = baselines.few_shot(rows, data="sample").filter(
-        lambda row: row["emotion"] == "fear"
-    )
+    found = baselines.few_shot(rows, data="sample").filter(lambda row: row["emotion"] == "fear")
     for text in re.findall(r"Tweet: (.*) Emotion E: fear\.", found[0]["prompt"])[:-1]:
         fitting = train[train["emotion"] == "fear"]["text"]
         assert text in set(fitting) | {f"{known}." for known in fitting}
@@ -84,14 +82,13 @@ def test_a_text_to_be_judged_is_none_in_other_letters_either():
     assert train[0] not in prompt
 
 
+@pytest.mark.slow  # the first use of an API client imports it
 def test_api_message_has_no_role_words():
     from emolib.baselines.api import unwrap
 
     message = unwrap(baselines.few_shot(build("TDT"), data="sample")[0]["prompt"])
     assert "Human:" not in message and "Assistant:" not in message
-    assert (
-        message.count("Intensity Class: ") == 3 and "Intensity Class: 1: p" in message
-    )
+    assert message.count("Intensity Class: ") == 3 and "Intensity Class: 1: p" in message
     assert message.startswith("Task: ") and message.endswith("Intensity Class:")
 
 

@@ -2,28 +2,28 @@
 
 import numpy as np
 import pandas as pd
-from datasets import Dataset
 
 from emolib import DataError
+from emolib.data.rows import Rows, to_frame
 from emolib.tasks import Task, get
 
 NAMES = ("vader", "textblob")
 
 
-def lexicon(name: str, rows: Dataset) -> pd.DataFrame:
+def lexicon(name: str, rows: Rows) -> pd.DataFrame:
     """A lexicon's judgement of each item it can judge: id, task, emotion, prediction.
 
     Both give a text's polarity in [-1, 1] (VADER's compound score, TextBlob's default pattern
     lexicon). For valence scores it is mapped to the task's range; for TDT it is the polarity's
     sign, 0 being neutral. Items of other tasks (emotions, arousal, five or seven classes) are left
-    out, as no lexicon here says anything about them. `rows` as `aeb.build` or `aeb.read_release`
+    out, as no lexicon says anything about them. `rows` as `aeb.build` or `release.read_release`
     gives them; predictions are values as `parsing.parse` gives.
 
     Raises DataError for an unknown lexicon and if no item is of a task it can judge.
     """
     if name not in NAMES:
         raise DataError(f"no lexicon {name!r}: there are {', '.join(NAMES)}")
-    frame = rows.select_columns(["id", "task", "emotion", "text"]).to_pandas()
+    frame = to_frame(rows)[["id", "task", "emotion", "text"]]
     judged = {task: _judges(get(task)) for task in frame["task"].unique()}
     frame = frame[frame["task"].map(judged).astype(bool)].reset_index(drop=True)
     if not len(frame):
@@ -36,7 +36,6 @@ def lexicon(name: str, rows: Dataset) -> pd.DataFrame:
         _map(get(task), polarities[text])
         for task, text in zip(frame["task"], frame["text"], strict=True)
     ]
-    frame["emotion"] = frame["emotion"].astype(object)
     return frame[["id", "task", "emotion"]].assign(prediction=values)
 
 
