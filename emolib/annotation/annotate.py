@@ -54,31 +54,26 @@ def annotate(texts: Iterable[str], model: str = DEFAULT_MODEL, **settings) -> pd
 class Annotator:
     """A model, loaded once, that annotates any number of batches of texts.
 
-    `columns`: name -> pandas type of what it adds, without `reason`.
+    `columns`: name -> pandas type of what it adds, without `reason`. `settings`: all that decides
+    the values: tasks, model, its weights, precision, form.
     """
 
     def __init__(self, model: str = DEFAULT_MODEL, **settings):
-        self.chosen = chosen = _read_settings(settings)
-        self.tasks = _choose_tasks(model, chosen.tasks)
-        self.columns = list_columns(self.tasks, chosen.coverage)
+        least, choices = {"max_tokens": 1, "tokens_per_batch": 1}, {"form": FORMS}
+        chosen = runs.read_settings(ModelSettings, settings, "annotation", least, choices)
+        tasks = _choose_tasks(model, chosen.tasks or ())
+        self.columns = list_columns(tasks, chosen.coverage)
         self._known: dict[bytes, tuple[np.ndarray, str | None]] = {}
+        self._hidden = not chosen.progress
         if model not in lexicons.NAMES:
-            self._backend = LanguageModel(model, self.tasks, chosen)
+            self._backend = LanguageModel(model, tasks, chosen)
         elif chosen.coverage is not None:
             raise DataError(f"coverage: {model} has no calibrated intervals")
         else:
             self._backend = Lexicon(model)
-
-    @property
-    def settings(self) -> dict:
-        """All that decides the values: tasks, model, its weights, precision, form."""
-        return {
-            "tasks": list(self.tasks),
-            "max_tokens": self.chosen.max_tokens,
-            "tokens_per_batch": self.chosen.tokens_per_batch,
-            "coverage": self.chosen.coverage,
-            **self._backend.settings,
-        }
+        names = ("max_tokens", "tokens_per_batch", "coverage")
+        self.settings = {"tasks": tasks, **{name: getattr(chosen, name) for name in names}}
+        self.settings |= self._backend.settings
 
     def __call__(
         self, texts: Iterable[str], advance: Callable[[int], object] | None = None
@@ -91,9 +86,12 @@ class Annotator:
             raise DataError("a single text: give a list of texts")
         index = texts.index if isinstance(texts, pd.Series) else None
         texts = list(texts)
-        hidden = advance is not None or not self.chosen.progress
-        with tqdm(total=len(texts), unit="text", disable=hidden) as bar:
-            frame = self._annotate(texts, advance or bar.update)
+        with tqdm(total=len(texts), unit="text", disable=bool(advance) or self._hidden) as bar:
+            rows = self._find_rows(texts, advance or bar.update)
+        values = np.array([row for row, _ in rows]).reshape(-1, len(self.columns))
+        frame = pd.DataFrame(values, columns=list(self.columns))
+        frame["reason"] = pd.Series([reason for _, reason in rows], dtype=object)
+        frame = frame.astype(self.columns | {"reason": "str"})
         frame.insert(0, "text", pd.Series(texts, dtype=object))
         return frame if index is None else frame.set_index(index)
 
@@ -101,16 +99,14 @@ class Annotator:
         """Takes over rows that were made before, so that equal texts get the same."""
         values = frame[list(self.columns)].astype("float64").to_numpy()
         reasons = [None if pd.isna(each) else each for each in frame["reason"]]
-        rows: dict = {}
-        for text, row, reason in zip(texts, values, reasons, strict=True):
-            rows.setdefault(_hash(text), (row, reason))
-        self._store({key: row for key, row in rows.items() if key not in self._known})
+        rows = zip(values, reasons, strict=True)
+        self._store(dict(zip(map(_hash, texts), rows, strict=True)))
 
-    def _annotate(self, texts: list, advance: Callable[[int], object]) -> pd.DataFrame:
-        keys = [_hash(text) for text in texts]
+    def _find_rows(self, texts: list, advance: Callable[[int], object]) -> list:
+        """(values in the order of the columns, reason) per text."""
+        keys, done = [_hash(text) for text in texts], 0
         pairs = zip(keys, texts, strict=True)
         new = {key: text for key, text in pairs if key not in self._known}
-        done = 0
 
         def report(share: float) -> None:
             nonlocal done
@@ -119,58 +115,43 @@ class Annotator:
             advance(step)
 
         report(sum(key not in new for key in keys) / max(1, len(keys)))
-        found = dict(zip(new, self._predict(new.values(), report), strict=True))
+        found = dict(zip(new, self._predict(list(new.values()), report), strict=True))
         report(1.0)
         rows = [found[key] if key in found else self._known[key] for key in keys]
         self._store(found)
-        values = np.array([row for row, _ in rows]).reshape(-1, len(self.columns))
-        frame = pd.DataFrame(values, columns=list(self.columns))
-        frame["reason"] = pd.Series([reason for _, reason in rows], dtype=object)
-        return frame.astype(self.columns | {"reason": "str"})
-
-    def _predict(self, texts: Iterable, report: Callable[[float], None]) -> list:
-        """(values in the order of the columns, reason) per text."""
-        refusals = [_refuse(text) for text in texts]
-        pairs = zip(texts, refusals, strict=True)
-        usable = [sanitize(text) for text, refusal in pairs if not refusal]
-        predicted = iter(self._backend.predict(usable, report))
-        rows = []
-        for refusal in refusals:
-            values, reason = ({}, refusal) if refusal else next(predicted)
-            row = np.array([values.get(name, np.nan) for name in self.columns])
-            rows.append((row.round(DIGITS), reason))
         return rows
 
+    def _predict(self, texts: list, report: Callable[[float], None]) -> list:
+        reasons = [_refuse(text) for text in texts]
+        usable = [sanitize(t) for t, reason in zip(texts, reasons, strict=True) if not reason]
+        predicted = iter(self._backend.predict(usable, report))
+        rows = [({}, reason) if reason else next(predicted) for reason in reasons]
+        names = self.columns
+        table = np.array([[row.get(name, np.nan) for name in names] for row, _ in rows])
+        return list(zip(table.round(DIGITS), (reason for _, reason in rows), strict=True))
+
     def _store(self, new: dict) -> None:
-        self._known |= new
+        """The oldest are forgotten; what is known stays as it was."""
+        self._known |= {key: row for key, row in new.items() if key not in self._known}
         for key in list(islice(self._known, max(0, len(self._known) - _KEPT))):
             del self._known[key]
 
 
-def _read_settings(settings: dict) -> ModelSettings:
-    if settings.get("tasks") is not None:
-        settings["tasks"] = list(settings["tasks"])
-    least = {"max_tokens": 1, "tokens_per_batch": 1}
-    choices = {"form": FORMS}
-    return runs.read_settings(ModelSettings, settings, "annotation", least, choices)
-
-
-def _choose_tasks(model: str, tasks: list[str] | None) -> tuple[str, ...]:
-    who, possible = "annotate", AAID
-    if model in lexicons.NAMES:
-        who, possible = model, ("V-reg",)
-    for task in tasks or ():
+def _choose_tasks(model: str, wanted: Iterable[str]) -> list[str]:
+    who, possible = (model, ["V-reg"]) if model in lexicons.NAMES else ("annotate", AAID)
+    wanted = list(wanted)
+    for task in wanted:
         if task not in possible:
             raise DataError(f"task {task!r}: {who} predicts {', '.join(possible)}")
-    return tuple(task for task in possible if not tasks or task in tasks)
+    return [task for task in possible if not wanted or task in wanted]
 
 
 def _refuse(text) -> str | None:
     """Why there is nothing to annotate, or None."""
-    if not isinstance(text, str):
-        missing = text is None or text is pd.NA or text != text
-        return "no text" if missing else f"not a text but {type(text).__name__}"
-    return None if text.strip() else "empty text"
+    if isinstance(text, str):
+        return None if text.strip() else "empty text"
+    missing = text is None or text is pd.NA or text != text
+    return "no text" if missing else f"not a text but {type(text).__name__}"
 
 
 def _hash(text) -> bytes:

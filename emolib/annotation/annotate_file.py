@@ -9,7 +9,8 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import takewhile
 from pathlib import Path
 
@@ -53,48 +54,45 @@ def annotate_file(
     files, target = files or Settings(), Path(target)
     folder = target.with_name(f"{target.name}.run")
     _check_place(source, target, folder, files)
-    output_format = read_files.find_format(target, files.output_format)
-    if output_format == "lines":
+    files = replace(files, output_format=read_files.find_format(target, files.output_format))
+    if files.output_format == "lines":
         raise DataError(f"{target}: lines hold no columns: take csv, jsonl or parquet")
+    options = {name: getattr(files, name) for name in ("encoding", "delimiter", "quotes")}
+    inspect = partial(read_files.inspect, column=text_column, **options)
     if str(source) != STDIN:  # a file that cannot be read leaves no folder behind
-        found = _inspect(source, text_column, files)
+        found = inspect(source, format=files.input_format)
     if not isinstance(model, Annotator):
         model = Annotator(model, **settings)
     elif settings:
         raise DataError(f"an Annotator has its own settings, not {', '.join(settings)}")
     with runs.locked(folder, empty=files.overwrite):
         if str(source) == STDIN:
-            found = _inspect(_keep_input(folder, files), text_column, files, "lines")
-        check_free(found.path, found.columns, model.columns)
-        job = _Job(found, target, folder, model, files)
-        runs.match(folder, "annotate", job.describe(output_format))
-        if "finished" not in runs.read(folder) or not target.is_file():
-            job.run(output_format)
-        job.clear()
+            kept = _keep_input(folder, files)
+            found = inspect(kept, format=files.input_format or "lines")
+        _Job(found, target, folder, model, files).run()
     return target
 
 
 def _check_place(source, target: Path, folder: Path, files: Settings) -> None:
-    if files.chunk < 1:
-        raise DataError(f"chunk is {files.chunk}, expected 1 or more")
-    if files.resume and files.overwrite:
-        raise DataError("resume and overwrite: one of them, not both")
-    if not target.absolute().parent.is_dir():
-        raise DataError(f"{target}: no folder {target.absolute().parent}")
-    if str(source) != STDIN and Path(source).absolute() == target.absolute():
-        raise DataError(f"{target}: input and output in one: give the output a name")
-    if target.is_dir():
-        raise DataError(f"{target}: a folder, expected a file's name")
-    if files.overwrite or (files.resume and _has_record(folder)):
-        return
-    if target.exists():
-        raise DataError(f"{target}: there already: overwrite it, or take another name")
+    place = target.absolute()
+    itself = str(source) != STDIN and Path(source).absolute() == place
+    resumes = files.resume and _has_record(folder)
     done = len(list((folder / "parts").glob("[0-9]*.parquet")))
-    if done:
-        raise DataError(
-            f"{folder}: an unfinished run with {done} finished chunks: resume it, or"
-            " overwrite it to start anew"
-        )
+    unfinished = f"an unfinished run with {done} finished chunks"
+    problems = {
+        f"chunk is {files.chunk}, expected 1 or more": files.chunk < 1,
+        "resume and overwrite: one of them, not both": files.resume and files.overwrite,
+        f"{target}: no folder {place.parent}": not place.parent.is_dir(),
+        f"{target}: input and output in one: give the output a name": itself,
+        f"{target}: a folder, expected a file's name": target.is_dir(),
+    }
+    if not (files.overwrite or resumes):
+        there = f"{target}: there already: overwrite it, or take another name"
+        problems[there] = target.exists()
+        problems[f"{folder}: {unfinished}: resume it, or overwrite it to start anew"] = done
+    for problem, found in problems.items():
+        if found:
+            raise DataError(problem)
 
 
 def _has_record(folder: Path) -> bool:
@@ -118,11 +116,6 @@ def _keep_input(folder: Path, files: Settings) -> Path:
     return kept
 
 
-def _inspect(source, column: str, files: Settings, default=None) -> read_files.Source:
-    options = {key: asdict(files)[key] for key in ("encoding", "delimiter", "quotes")}
-    return read_files.inspect(source, column, files.input_format or default, **options)
-
-
 @dataclass
 class _Job:
     """One file under way: finished chunks in `folder`/parts."""
@@ -133,65 +126,46 @@ class _Job:
     annotator: Annotator
     files: Settings
 
-    def describe(self, output_format: str) -> dict:
-        """All that decides the target's bytes."""
-        return {
-            "input": pooch.file_hash(self.source.path),
-            "rows": self.source.rows,
-            "text_column": self.source.column,
-            "input_format": self.source.format,
-            "encoding": self.source.encoding,
-            "delimiter": self.source.delimiter,
-            "quotes": self.source.quotes,
-            "chunk": self.files.chunk,
-            "output_format": output_format,
-            "escape_formulas": self.files.escape_formulas,
-            **self.annotator.settings,
-        }
-
-    def run(self, output_format: str) -> None:
-        """Computes the missing chunks, writes the target, and the record of the run."""
-        started = time.perf_counter()
+    def run(self) -> None:
+        """Computes what is missing, writes target and record, removes all else."""
+        check_free(self.source.path, self.source.columns, self.annotator.columns)
+        runs.match(self.folder, "annotate", self._describe())
+        partial = self.target.with_name(f"{self.target.stem}.partial{self.target.suffix}")
         try:
-            (self.folder / "parts").mkdir(exist_ok=True)
-            rows = self._annotate()
-            self._write(self.target, output_format)
-            seconds = time.perf_counter() - started
-            runs.finish(
-                self.folder,
-                rows_judged=rows,
-                seconds=round(seconds, 1),
-                rows_per_second=round(rows / seconds, 2),
-                peak_memory_mb=_measure_peak(),
-            )
+            if "finished" not in runs.read(self.folder) or not self.target.is_file():
+                self._work()
         except KeyboardInterrupt:
-            if self._find_part(0).is_file():
-                self._write(self._partial, output_format)
+            if (self.folder / "parts" / "00000000.parquet").is_file():
+                self._write(partial)
             raise
         except OSError as error:
-            raise DataError(
-                f"{self.folder}: cannot write: {error}: finished chunks are kept, make"
-                " room and resume"
-            ) from error
+            hint = "finished chunks are kept, make room and resume"
+            raise DataError(f"{self.folder}: cannot write: {error}: {hint}") from error
+        partial.unlink(missing_ok=True)
+        for name in ("parts", "input"):
+            shutil.rmtree(self.folder / name, ignore_errors=True)
 
-    def clear(self) -> None:
-        """Removes what only an unfinished run needs."""
-        self._partial.unlink(missing_ok=True)
-        shutil.rmtree(self.folder / "parts", ignore_errors=True)
-        shutil.rmtree(self.folder / "input", ignore_errors=True)
+    def _describe(self) -> dict:
+        """All that decides the target's bytes."""
+        found, files = self.source, self.files
+        about = {"input": pooch.file_hash(found.path), "text_column": found.column}
+        about |= {key: getattr(found, key) for key in ("rows", "encoding", "delimiter", "quotes")}
+        about |= {key: getattr(files, key) for key in ("chunk", "output_format", "escape_formulas")}
+        return {**about, "input_format": found.format, **self.annotator.settings}
 
-    @property
-    def _partial(self) -> Path:
-        """Where an interruption leaves the finished rows."""
-        return self.target.with_name(f"{self.target.stem}.partial{self.target.suffix}")
-
-    def _find_part(self, number: int) -> Path:
-        return self.folder / "parts" / f"{number:08d}.parquet"
+    def _work(self) -> None:
+        started = time.perf_counter()
+        (self.folder / "parts").mkdir(exist_ok=True)
+        rows = self._annotate()
+        self._write(self.target)
+        seconds = time.perf_counter() - started
+        speed = {"seconds": round(seconds, 1), "rows_per_second": round(rows / seconds, 2)}
+        runs.finish(self.folder, rows_judged=rows, **speed, peak_memory_mb=_measure_peak())
 
     def _read_chunks(self) -> Iterator[tuple[pd.DataFrame, Path]]:
         """The source's rows in chunks, each with the path of its finished part."""
         for number, frame in enumerate(read_files.read(self.source, self.files.chunk)):
-            yield frame, self._find_part(number)
+            yield frame, self.folder / "parts" / f"{number:08d}.parquet"
 
     def _annotate(self) -> int:
         """How many rows were computed now, and not before."""
@@ -215,25 +189,21 @@ class _Job:
         types = self.annotator.columns | {"reason": "str"}
         try:
             part = pd.read_parquet(path)
-            if len(part) != rows:
-                problem = f"{len(part)} rows, expected {rows}"
-            elif list(part.columns) != list(types):
-                problem = f"holds {', '.join(map(str, part.columns))}"
-            else:
+            if len(part) == rows and list(part) == list(types):
                 return part.astype(types)
+            problem = f"{len(part)} rows of {', '.join(map(str, part))}, expected {rows}"
         except (pa.ArrowException, OSError, TypeError, ValueError) as error:
             problem = f"damaged ({error})"
         raise DataError(f"{path}: {problem}: remove it and resume")
 
-    def _write(self, path: Path, output_format: str) -> None:
+    def _write(self, path: Path) -> None:
         """The source's rows, as far as they are done, with their values beside them."""
         done = takewhile(lambda chunk: chunk[1].is_file(), self._read_chunks())
-        frames = (
-            pd.concat([frame, self._read_part(part, len(frame))], axis=1) for frame, part in done
-        )
+        parts = ((frame, self._read_part(part, len(frame))) for frame, part in done)
+        frames = (pd.concat(pair, axis=1) for pair in parts)
         # In the folder first: what a kill leaves there, the next call removes.
         whole = self.folder / "target"
-        write_files.write(frames, whole, output_format, self.files.escape_formulas)
+        write_files.write(frames, whole, self.files.output_format, self.files.escape_formulas)
         whole.replace(path)
 
 
@@ -243,6 +213,6 @@ def _measure_peak() -> int | None:
         import resource
     except ImportError:
         return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     # In kB on Linux, in bytes on macOS.
-    return round(peak / (2**20 if sys.platform == "darwin" else 2**10))
+    unit = 2**20 if sys.platform == "darwin" else 2**10
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit)

@@ -1,7 +1,6 @@
 """What predicts the answers about a text: a lexicon, or a language model."""
 
 from collections.abc import Callable
-from dataclasses import asdict
 
 import numpy as np
 from datasets import Dataset
@@ -23,8 +22,7 @@ class Lexicon:
     """Valence from a lexicon's polarity, which has no confidence."""
 
     def __init__(self, name: str):
-        self.settings = {"model": name}
-        self._measure = lexicons.load(name)
+        self.settings, self._measure = {"model": name}, lexicons.load(name)
 
     def predict(self, texts: list[str], report: Callable) -> list[Prediction]:
         """As `LanguageModel.predict`."""
@@ -37,12 +35,12 @@ class LanguageModel:
     `settings` names what decides the values: model, weights, precision, form, rules.
     """
 
-    def __init__(self, name: str, tasks: tuple[str, ...], chosen: ModelSettings):
+    def __init__(self, name: str, tasks: list[str], chosen: ModelSettings):
         from emolib import models
         from emolib.evaluation import calibration
         from emolib.inference import tree_attention  # torch: not for a lexicon
 
-        options = {key: asdict(chosen)[key] for key in _LOADING}
+        options = {key: getattr(chosen, key) for key in _LOADING}
         model, self.tokenizer = models.load(name, **options)
         self.model = models.merge(model)
         self.shared = tree_attention.fits(self.model, self.tokenizer)
@@ -70,23 +68,16 @@ class LanguageModel:
 
         if not texts:
             return []
-        kept = [self._shorten(text) for text in texts]
-        rows = [
-            {**question, **render({**question, "text": text}, self.form, self.tokenizer)}
-            for text, _ in kept
-            for question in self.questions
-        ]
-        questions = constrained.read_questions(
-            Dataset.from_list(rows), self.tokenizer, self.model.settings["answers"]
-        )
-        budget = self.chosen.tokens_per_batch
-        records = constrained.predict_all(
-            self.model, self.tokenizer, questions, self.shared, budget, report
-        )
-        width = len(self.questions)
+        model, tokenizer, width = self.model, self.tokenizer, len(self.questions)
+        kept, reasons = zip(*map(self._shorten, texts), strict=True)
+        asked = [{**question, "text": text} for text in kept for question in self.questions]
+        rows = Dataset.from_list([q | render(q, self.form, tokenizer) for q in asked])
+        questions = constrained.read_questions(rows, tokenizer, model.settings["answers"])
+        how = (self.shared, self.chosen.tokens_per_batch, report)
+        records = constrained.predict_all(model, tokenizer, questions, *how)
         return [
             self._read(records[number * width : (number + 1) * width], reason)
-            for number, (_, reason) in enumerate(kept)
+            for number, reason in enumerate(reasons)
         ]
 
     def _shorten(self, text: str) -> tuple[str, str | None]:
@@ -116,28 +107,24 @@ def join(questions: list[dict], records: list[dict], weights: dict) -> list[floa
     """The mean of every answer about one text, joined with the others by `weights`."""
     from emolib.evaluation import stacked_regression  # scikit-learn: not for a lexicon
 
-    answers: dict[str, float] = {}
+    inputs: dict[str, float] = {}
     means: dict[str, float] = {}
     for question, record in zip(questions, records, strict=True):
-        task, emotion = question["task"], question["emotion"]
-        mean = means[name_part(task, emotion)] = compute_mean(task, record["probabilities"])
-        answers |= stacked_regression.read_answers(task, emotion, record["probabilities"], mean)
+        task, emotion, answer = question["task"], question["emotion"], record["probabilities"]
+        mean = means[name_part(task, emotion)] = compute_mean(task, answer)
+        inputs |= stacked_regression.read_answers(task, emotion, answer, mean)
     return [
-        stacked_regression.join_one(answers, weights[key]) if key in weights else mean
+        stacked_regression.join_one(inputs, weights[key]) if key in weights else mean
         for key, mean in means.items()
     ]
 
 
 def _read_level(calibration, coverage: float | None) -> str | None:
     """The name of the level of intervals; DataError if they were not made for it."""
-    if coverage is None:
-        return None
-    level = f"{coverage:g}"
     known = sorted({name for widths in calibration.half_widths.values() for name in widths})
-    if level not in known:
+    level = None if coverage is None else f"{coverage:g}"
+    if level not in (None, *known):
         there = f"there are {', '.join(known)}" if known else "this model has none"
-        raise DataError(
-            f"coverage {coverage}: no intervals were calibrated for it: {there}"
-            " (notebook 7 makes them)"
-        )
+        problem = f"no intervals were calibrated for it: {there} (notebook 7 makes them)"
+        raise DataError(f"coverage {coverage}: {problem}")
     return level

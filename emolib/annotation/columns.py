@@ -8,13 +8,8 @@ from emolib import DataError
 from emolib.evaluation.judgements import NEAR, name_part, scale, scale_labels
 from emolib.tasks import get
 
-COLUMNS = {
-    "EI-reg": "{}_intensity",
-    "EI-oc": "{}_class",
-    "V-reg": "valence",
-    "V-oc": "valence_class",
-    "E-c": "has_{}",
-}
+COLUMNS = {"EI-reg": "{}_intensity", "EI-oc": "{}_class", "V-reg": "valence"}
+COLUMNS |= {"V-oc": "valence_class", "E-c": "has_{}"}
 _TYPES = {"score": "float64", "ordinal": "Int64", "labels": "boolean"}
 
 
@@ -27,10 +22,9 @@ def list_columns(tasks: Iterable[str], coverage: float | None = None) -> dict[st
     ['valence_class', 'valence_class_confidence']
     """
     columns = {}
-    for name in tasks:
-        task = get(name)
+    for task in map(get, tasks):
         for emotion in task.emotions or task.labels or ("",):
-            column = COLUMNS[name].format(emotion)
+            column = COLUMNS[task.name].format(emotion)
             columns |= {column: _TYPES[task.kind], f"{column}_confidence": "float64"}
             if coverage and task.kind == "score":
                 columns |= {f"{column}_low": "float64", f"{column}_high": "float64"}
@@ -39,12 +33,8 @@ def list_columns(tasks: Iterable[str], coverage: float | None = None) -> dict[st
 
 def check_free(source, present: Iterable[str], added: Iterable[str]) -> None:
     """DataError if some of the columns `added` are `present` in the source already."""
-    clash = [name for name in (*added, "reason") if name in present]
-    if clash:
-        raise DataError(
-            f"{source}: already has the columns {', '.join(clash)}: rename them, or"
-            " name fewer tasks"
-        )
+    if clash := ", ".join(name for name in (*added, "reason") if name in present):
+        raise DataError(f"{source}: already has the columns {clash}: rename them, or name fewer")
 
 
 def read_record(
@@ -58,15 +48,16 @@ def read_record(
     from emolib.evaluation.decision_rules import decide_one  # scikit-learn: slow
 
     task, emotion = get(question["task"]), question["emotion"]
-    pattern = COLUMNS[task.name]
     temperature = calibration.temperatures.get(task.name, 1.0)
     decided = decide_one(task, emotion, probabilities, mean, calibration.rules)
     given = np.array(list(probabilities.values()))
     if task.kind == "labels":
-        scaled = scale_labels(given, temperature)
-        scaled = dict(zip(probabilities, scaled, strict=True))
-        return _read_labels(pattern, decided, scaled)
-    column, values = (pattern.format(emotion), np.array([float(x) for x in probabilities]))
+        found = {}
+        for label, p in zip(probabilities, scale_labels(given, temperature), strict=True):
+            column, chosen = COLUMNS[task.name].format(label), label in decided
+            found |= {column: float(chosen), f"{column}_confidence": float(p if chosen else 1 - p)}
+        return found
+    column, values = COLUMNS[task.name].format(emotion), np.array([*map(float, probabilities)])
     near = NEAR if task.kind == "score" else 0
     confidence = scale(given, temperature)[np.abs(values - decided) <= near].sum()
     found = {column: float(decided), f"{column}_confidence": min(1.0, confidence)}
@@ -74,13 +65,4 @@ def read_record(
         half = calibration.half_widths[name_part(task.name, emotion)][level]
         low, high = np.clip([decided - half, decided + half], *task.range)
         found |= {f"{column}_low": float(low), f"{column}_high": float(high)}
-    return found
-
-
-def _read_labels(pattern: str, chosen: tuple, scaled: dict) -> dict[str, float]:
-    found = {}
-    for label, p in scaled.items():
-        column = pattern.format(label)
-        found[column] = float(label in chosen)
-        found[f"{column}_confidence"] = float(p if label in chosen else 1 - p)
     return found

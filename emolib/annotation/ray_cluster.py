@@ -4,6 +4,7 @@ Needs the extra `scale`. Ray brings the rows to the workers, restarts what dies,
 machines it was started on, or on this one.
 """
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import pyarrow as pa
@@ -44,7 +45,10 @@ def annotate_folder(
     DataError for a missing package, a source without the column or with ours already, and a target
     that is there. What a worker raises comes as Ray's own error.
     """
-    ray = _import_ray()
+    try:
+        import ray.data
+    except ImportError as error:
+        raise DataError(f"Ray is not installed ({error}): pip install 'emolib[scale]'") from None
     remote = "://" in str(target)
     if not remote and Path(target).exists():
         raise DataError(f"{target}: there already: take another name, or remove it")
@@ -52,32 +56,24 @@ def annotate_folder(
     rows = ray.data.read_parquet(str(source))
     present = rows.schema().names
     if text_column not in present:
-        there = ", ".join(present)
-        raise DataError(f"{source}: no column {text_column!r}: there are {there}")
+        raise DataError(f"{source}: no column {text_column!r}: there are {', '.join(present)}")
     tasks = settings.get("tasks") or AAID
     check_free(source, present, list_columns(tasks, settings.get("coverage")))
+    given = (model, text_column, settings | {"progress": False})
+    where = {"num_cpus": cpus, "num_gpus": gpus}
+    where["compute"] = ray.data.ActorPoolStrategy(size=workers)
     # Ray's own blocks are by size, and a million short texts would be one worker's.
-    annotated = rows.repartition(target_num_rows_per_block=chunk).map_batches(
-        _Worker,
-        fn_constructor_args=(model, text_column, settings | {"progress": False}),
-        batch_size=chunk,
-        batch_format="pyarrow",
-        compute=ray.data.ActorPoolStrategy(size=workers),
-        num_cpus=cpus,
-        num_gpus=gpus,
-    )
-    if remote:
-        annotated.write_parquet(str(target), min_rows_per_file=_ROWS_PER_FILE)
-        return str(target)
-    with replacing(Path(target).absolute()) as temporary:
-        temporary.mkdir()
-        annotated.write_parquet(str(temporary), min_rows_per_file=_ROWS_PER_FILE)
+    blocks = rows.repartition(target_num_rows_per_block=chunk)
+    how = {"batch_size": chunk, "batch_format": "pyarrow", "fn_constructor_args": given}
+    annotated = blocks.map_batches(_Worker, **how, **where)
+    with nullcontext(target) if remote else replacing(Path(target).absolute()) as place:
+        if not remote:
+            place.mkdir()
+        annotated.write_parquet(str(place), min_rows_per_file=_ROWS_PER_FILE)
     return str(target)
 
 
 class _Worker:
-    """One model in one process."""
-
     def __init__(self, model: str, column: str, settings: dict):
         self.annotator, self.column = Annotator(model, **settings), column
 
@@ -88,11 +84,3 @@ class _Worker:
         for name in made.column_names:
             rows = rows.append_column(name, made.column(name))
         return rows
-
-
-def _import_ray():
-    try:
-        import ray.data
-    except ImportError as error:
-        raise DataError(f"Ray is not installed ({error}): pip install 'emolib[scale]'") from None
-    return ray

@@ -6,11 +6,10 @@ types where the target has them. Nothing in a file is evaluated.
 
 import csv
 import json
-import sys
+from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import get_args
 
@@ -23,6 +22,7 @@ from emolib.annotation.settings import Format
 from emolib.annotation.write_files import sanitize
 
 FORMATS = get_args(Format)
+_TEXTS = (pa.string(), pa.large_string(), pa.string_view(), pa.null())
 
 
 @dataclass(frozen=True)
@@ -48,10 +48,8 @@ def find_format(path: str | Path, given: str | None = None) -> str:
     ending = Path(path).suffix.lower().removeprefix(".")
     format = given or {"txt": "lines", "ndjson": "jsonl"}.get(ending, ending)
     if format not in FORMATS:
-        raise DataError(
-            f"{path}: no format {format!r}: name one of {', '.join(FORMATS)}, or end"
-            " the file's name in it"
-        )
+        known = ", ".join(FORMATS)
+        raise DataError(f"{path}: no format {format!r}: name one of {known}, or end the name in it")
     return format
 
 
@@ -73,66 +71,65 @@ def inspect(path: str | Path, column: str = "text", format: str | None = None, *
     if source.encoding.lower().replace("_", "-") in ("utf-8", "utf8"):
         # As spreadsheets write it; without its mark it is the same.
         source = replace(source, encoding="utf-8-sig")
-    rows, columns = _scan(source)
+    rows, columns = 0, {}
+    for names, chunk in _read_chunks(source, 4096):
+        rows += len(chunk)
+        columns |= Counter(names)
     _check_columns(source, columns)
-    return replace(source, rows=rows, columns=columns)
+    return replace(source, rows=rows, columns=tuple(columns))
 
 
 def read(source: Source, size: int) -> Iterator[pd.DataFrame]:
     """The file's rows in order, `size` at a time; an empty frame if there are none."""
-    if source.format == "parquet":
-        yield from _read_parquet(source, size)
-        return
-    rows, kind = _read_rows(source), "str"
-    if source.format == "jsonl":
-        kind = object
-    else:
-        next(rows)  # the header
-    for _ in range(0, source.rows or 1, size):
-        chunk = list(islice(rows, size))
-        yield pd.DataFrame(chunk, columns=list(source.columns), dtype=kind)
+    kind = object if source.format == "jsonl" else "str"
+    for _, rows in islice(_read_chunks(source, size), 1 if source.rows else 0, None):
+        if source.format == "parquet":  # what pandas noted down would make an index of columns
+            yield rows.to_pandas(types_mapper=pd.ArrowDtype, ignore_metadata=True)
+        else:
+            yield pd.DataFrame(rows, columns=list(source.columns), dtype=kind)
 
 
-def _scan(source: Source) -> tuple[int, tuple[str, ...]]:
-    """How many rows there are, and the columns' names."""
-    if source.format == "parquet":
-        return _scan_parquet(source)
-    rows = _read_rows(source)
-    if source.format != "jsonl":
-        names = next(rows)
-        return sum(1 for _ in rows), tuple(names)
-    found: dict[str, None] = {}
-    count = 0
-    for record in rows:
-        found |= dict.fromkeys(record)
-        count += 1
-    return count, tuple(found)
-
-
-def _check_columns(source: Source, names: tuple[str, ...]) -> None:
+def _check_columns(source: Source, columns: dict[str, int]) -> None:
     path, column = source.path, source.column
-    twice = sorted({name for name in names if names.count(name) > 1})
+    delimited = len(columns) == 1 and source.format in ("csv", "tsv")
+    hint = " (or the delimiter is another)" if delimited else ""
+    twice = [name for name, times in columns.items() if times > 1]
     if twice:
         raise DataError(f"{path}: two columns are called {twice[0]!r}")
-    for name in names:
+    for name in columns:
         if name != sanitize(name):  # only JSON can spell such a thing
             raise DataError(f"{path}: the column name {name!r} holds half a character")
-    if column not in names:
-        delimited = len(names) == 1 and source.format in ("csv", "tsv")
-        hint = " (or the delimiter is another)" if delimited else ""
-        there = ", ".join(names) or "none"
+    if column not in columns:
+        there = ", ".join(columns) or "none"
         raise DataError(f"{path}: no column {column!r}: there are {there}{hint}")
 
 
-def _read_rows(source: Source) -> Iterator:
-    """Records of JSONL; else the header and then the rows, as lists of strings."""
-    if source.format == "jsonl":
-        yield from _read_json(source)
-    elif source.format == "lines":
-        yield [source.column]
-        yield from ([line.rstrip("\r\n")] for line in _read_text(source))
-    else:
-        yield from _read_cells(source)
+def _read_chunks(source: Source, size: int) -> Iterator[tuple]:
+    """(names of columns, rows) of every chunk, after one without rows."""
+    if source.format == "parquet":
+        yield from _read_parquet(source, size)
+        return
+    rows = _READERS[source.format](source)
+    names = next(rows)
+    yield names, []
+    for chunk in iter(lambda: list(islice(rows, size)), []):
+        yield names or list(dict.fromkeys(chain.from_iterable(chunk))), chunk
+
+
+def _read_parquet(source: Source, size: int) -> Iterator[tuple]:
+    try:
+        with pq.ParquetFile(source.path) as file:
+            schema = file.schema_arrow
+            yield schema.names, schema.empty_table()
+            for batch in file.iter_batches(batch_size=size):
+                batch.validate(full=True)  # texts are UTF-8, for one
+                yield schema.names, batch
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise DataError(f"{source.path}: not readable Parquet ({error})") from None
+    kinds = [field.type for field in schema if field.name == source.column]
+    for kind in kinds:
+        if (kind.value_type if pa.types.is_dictionary(kind) else kind) not in _TEXTS:
+            raise DataError(f"{source.path}: column {source.column!r} holds {kind}, not texts")
 
 
 def _read_text(source: Source) -> Iterator[str]:
@@ -140,17 +137,19 @@ def _read_text(source: Source) -> Iterator[str]:
     number = 0
     try:
         with source.path.open(encoding=source.encoding, newline="") as file:
-            for line in file:
-                number += 1
+            for number, line in enumerate(file, start=1):  # noqa: B007
                 yield line
-    except (ValueError, LookupError) as error:  # no such encoding, or another one
-        encoding = source.encoding.removesuffix("-sig")
-        raise DataError(
-            f"{source.path}: after line {number}: not {encoding} ({error}): name the"
-            " file's encoding, for example latin-1"
-        ) from None
     except OSError as error:
         raise DataError(f"{source.path}: cannot be read ({error})") from None
+    except (ValueError, LookupError) as error:  # no such encoding, or another one
+        problem = f"not {source.encoding.removesuffix('-sig')} ({error})"
+        hint = "name the file's encoding, for example latin-1"
+        raise DataError(f"{source.path}: after line {number}: {problem}: {hint}") from None
+
+
+def _read_lines(source: Source) -> Iterator[list[str]]:
+    yield [source.column]
+    yield from ([line.rstrip("\r\n")] for line in _read_text(source))
 
 
 def _read_cells(source: Source) -> Iterator[list[str]]:
@@ -159,7 +158,7 @@ def _read_cells(source: Source) -> Iterator[list[str]]:
     By `csv`, not by pandas: that one fills short rows up and does not name the line of a quotation
     mark that is never closed.
     """
-    csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
+    csv.field_size_limit(2**31 - 1)
     quoting = csv.QUOTE_MINIMAL if source.quotes else csv.QUOTE_NONE
     rows = csv.reader(_read_text(source), delimiter=source.delimiter, strict=True, quoting=quoting)
     width, begins = 0, 1
@@ -172,15 +171,15 @@ def _read_cells(source: Source) -> Iterator[list[str]]:
                 yield row
             begins = rows.line_num + 1
     except csv.Error as error:
-        raise DataError(
-            f"{source.path}:{begins}: {error} (where quotation marks are"
-            " ordinary characters, say so: quotes=False)"
-        ) from None
+        hint = "where quotation marks are ordinary characters, say so: quotes=False"
+        raise DataError(f"{source.path}:{begins}: {error} ({hint})") from None
     if not width:
         raise DataError(f"{source.path}: empty, without even a header")
 
 
 def _read_json(source: Source) -> Iterator[dict]:
+    """No header, then the records."""
+    yield {}
     for number, line in enumerate(_read_text(source), start=1):
         if not line.strip():
             continue
@@ -193,36 +192,4 @@ def _read_json(source: Source) -> Iterator[dict]:
         yield record
 
 
-@contextmanager
-def _open_parquet(path: Path) -> Iterator[pq.ParquetFile]:
-    try:
-        with pq.ParquetFile(path) as file:
-            yield file
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise DataError(f"{path}: not readable Parquet ({error})") from None
-
-
-def _scan_parquet(source: Source) -> tuple[int, tuple[str, ...]]:
-    rows = 0
-    with _open_parquet(source.path) as file:
-        schema = file.schema_arrow
-        for batch in file.iter_batches():
-            batch.validate(full=True)  # texts are UTF-8, for one
-            rows += len(batch)
-    if schema.names.count(source.column) == 1:
-        kind = schema.field(source.column).type
-        kind = kind.value_type if pa.types.is_dictionary(kind) else kind
-        texts = (pa.string(), pa.large_string(), pa.string_view(), pa.null())
-        if kind not in texts:
-            raise DataError(f"{source.path}: column {source.column!r} holds {kind}, not texts")
-    return rows, tuple(schema.names)
-
-
-def _read_parquet(source: Source, size: int) -> Iterator[pd.DataFrame]:
-    # What pandas noted down would turn columns into an index.
-    options = {"types_mapper": pd.ArrowDtype, "ignore_metadata": True}
-    with _open_parquet(source.path) as file:
-        if not source.rows:
-            yield file.schema_arrow.empty_table().to_pandas(**options)
-        for batch in file.iter_batches(batch_size=size):
-            yield batch.to_pandas(**options)
+_READERS = {"csv": _read_cells, "tsv": _read_cells, "jsonl": _read_json, "lines": _read_lines}

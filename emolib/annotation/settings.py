@@ -8,6 +8,15 @@ from typer import Option
 DEFAULT_MODEL = "emo-smollm2-135m"
 Format = Literal["csv", "tsv", "jsonl", "parquet", "lines"]
 
+_TASKS = "EI-reg, EI-oc, V-reg, V-oc or E-c; repeat it for more, leave it out for all"
+_DTYPE = "float32, bfloat16 (faster where the machine has it), float16; else the device decides"
+_FORM = "of the prompts: paper, plain or chat; else the one the adapter was trained on, or paper"
+_FORMULAS = "for spreadsheets: an apostrophe before cells that begin like a formula (= + - @)"
+
+
+def _explain(help: str, *names: str):
+    return Option(*names, help=help)
+
 
 def _off(name: str, help: str):
     """The option that switches off what is on."""
@@ -18,40 +27,15 @@ def _off(name: str, help: str):
 class ModelSettings:
     """How texts are annotated. tokens_per_batch moves the last digits at most."""
 
-    tasks: Annotated[
-        list[str] | None,
-        Option(
-            "--task",
-            help="EI-reg, EI-oc, V-reg, V-oc or E-c; repeat it for more, leave it out"
-            " for all that the model can predict",
-        ),
-    ] = None
-    max_tokens: Annotated[
-        int, Option(help="of a text; what comes after is not read, see `reason`")
-    ] = 512
-    coverage: Annotated[
-        float | None, Option(help="of intervals around scores: 0.8, 0.9 or 0.95 of all texts")
-    ] = None
-    dtype: Annotated[
-        str | None,
-        Option(
-            help="float32, bfloat16 (faster where the machine has it) or float16; if"
-            " left out the device decides"
-        ),
-    ] = None
-    quantization: Annotated[str | None, Option(help="nf4 or int8")] = None
+    tasks: Annotated[list[str] | None, _explain(_TASKS, "--task")] = None
+    max_tokens: Annotated[int, _explain("of a text; the rest is not read, see `reason`")] = 512
+    coverage: Annotated[float | None, _explain("of scores' intervals: 0.8, 0.9 or 0.95")] = None
+    dtype: Annotated[str | None, _explain(_DTYPE)] = None
+    quantization: Annotated[str | None, _explain("nf4 or int8")] = None
     adapter: str | None = None  # see models.load
-    backend: Annotated[str, Option(help="or llama.cpp, which keeps a .gguf file quantized")] = (
-        "transformers"
-    )
-    device: Annotated[str, Option(help="auto, cpu, cuda, cuda:1")] = "auto"
-    form: Annotated[
-        str | None,
-        Option(
-            help="of the prompts: paper, plain or chat; if left out the one that the"
-            " adapter was trained on, else paper"
-        ),
-    ] = None
+    backend: Annotated[str, _explain("or llama.cpp, for quantized .gguf files")] = "transformers"
+    device: Annotated[str, _explain("auto, cpu, cuda, cuda:1")] = "auto"
+    form: Annotated[str | None, _explain(_FORM)] = None
     tokens_per_batch: int = 2048
     progress: bool = True
 
@@ -60,26 +44,13 @@ class ModelSettings:
 class FileSettings:
     """How a file is read, worked through and written; `chunk` can move last digits."""
 
-    resume: Annotated[bool, Option("--resume", help="go on where a killed run stopped")] = False
-    overwrite: Annotated[bool, Option("--overwrite", help="start anew over what is there")] = False
-    chunk: Annotated[int, Option(help="rows between two savings: what a kill can cost")] = 512
-    input_format: Annotated[Format | None, Option(help="if the ending does not say it")] = None
-    output_format: Annotated[
-        Format | None, Option(help="if the ending does not say it; else csv for -")
-    ] = None
-    encoding: Annotated[str, Option(help="of the input")] = "utf-8"
-    delimiter: Annotated[
-        str | None, Option(help="of a CSV; if left out a comma, a tab for TSV")
-    ] = None
-    quotes: Annotated[
-        bool, _off("--plain-quotes", "quotation marks in a CSV are part of the text")
-    ] = True
-    escape_formulas: Annotated[
-        bool,
-        Option(
-            "--escape-formulas",
-            help="for CSVs that a spreadsheet opens: an apostrophe before cells that"
-            " begin like a formula (= + - @)",
-        ),
-    ] = False
+    resume: Annotated[bool, _explain("go on where a killed run stopped", "--resume")] = False
+    overwrite: Annotated[bool, _explain("start anew over what is there", "--overwrite")] = False
+    chunk: Annotated[int, _explain("rows between two savings: what a kill can cost")] = 512
+    input_format: Annotated[Format | None, _explain("if the ending does not say it")] = None
+    output_format: Annotated[Format | None, _explain("if the ending does not; csv for -")] = None
+    encoding: Annotated[str, _explain("of the input")] = "utf-8"
+    delimiter: Annotated[str | None, _explain("of a CSV; else a comma, a tab for TSV")] = None
+    quotes: Annotated[bool, _off("--plain-quotes", "a CSV's quotation marks are text")] = True
+    escape_formulas: Annotated[bool, _explain(_FORMULAS, "--escape-formulas")] = False
     progress: Annotated[bool, _off("--quiet", "no progress bar")] = True

@@ -11,8 +11,7 @@ import pyarrow.parquet as pq
 
 from emolib import files
 
-# A spreadsheet runs what begins so.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")  # a spreadsheet runs what begins so
 
 
 def write(
@@ -26,57 +25,45 @@ def write(
     """
     with files.replacing(path) as temporary:
         if format == "parquet":
-            _write_parquet(frames, temporary)
+            _write_parquet((_spell(frame, pd.ArrowDtype) for frame in frames), temporary)
             return
+        delimiter = "\t" if format == "tsv" else ","
         # Half a character is written as its escape, which is what JSON has for it.
         with temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
             for number, frame in enumerate(frames):
                 if format == "jsonl":
                     file.writelines(_write_json(frame))
                 else:
-                    _write_cells(_spell(frame), file, format, escape, not number)
+                    _write_cells(_spell(frame), file, delimiter, escape, not number)
 
 
-def _write_cells(frame: pd.DataFrame, file, format: str, escape: bool, header: bool) -> None:
+def _write_cells(frame: pd.DataFrame, file, delimiter: str, escape: bool, header: bool) -> None:
     texts = [name for name in frame if frame[name].dtype == "str"]
     # Python 3.11 quotes no lone \r, where readers would break the line.
-    returns = any("\r" in name for name in frame) or any(
-        frame[name].str.contains("\r", regex=False, na=False).any() for name in texts
-    )
+    whole = [frame.columns.to_series(), *(frame[name] for name in texts)]
+    returns = any(column.str.contains("\r", regex=False, na=False).any() for column in whole)
     if escape:
         for name in texts:
             risky = frame[name].str.startswith(_FORMULA, na=False)
             frame[name] = frame[name].where(~risky, "'" + frame[name])
         frame.columns = ["'" * n.startswith(_FORMULA) + n for n in frame]
-    frame.to_csv(
-        file,
-        sep="\t" if format == "tsv" else ",",
-        header=header,
-        index=False,
-        lineterminator="\n",
-        quoting=csv.QUOTE_ALL if returns else csv.QUOTE_MINIMAL,
-    )
+    layout = {"sep": delimiter, "index": False, "lineterminator": "\n"}
+    quoting = csv.QUOTE_ALL if returns else csv.QUOTE_MINIMAL
+    frame.to_csv(file, header=header, quoting=quoting, **layout)
 
 
-def _write_parquet(frames: Iterable[pd.DataFrame], path: Path) -> None:
-    writer = None
-    try:
+def _write_parquet(frames: Iterator[pd.DataFrame], path: Path) -> None:
+    """With the first frame's types; without pandas' notes."""
+    first = pa.Table.from_pandas(next(frames), preserve_index=False).replace_schema_metadata()
+    with pq.ParquetWriter(path, first.schema) as writer:
+        writer.write_table(first)
         for frame in frames:
-            frame = _spell(frame, keep=pd.ArrowDtype)
-            schema = writer.schema if writer else None
-            table = pa.Table.from_pandas(frame, schema, preserve_index=False)
-            if writer is None:
-                table = table.replace_schema_metadata()
-                writer = pq.ParquetWriter(path, table.schema)
-            writer.write_table(table.cast(writer.schema))
-    finally:
-        if writer:
-            writer.close()
+            table = pa.Table.from_pandas(frame, first.schema, preserve_index=False)
+            writer.write_table(table.cast(first.schema))
 
 
 def _write_json(frame: pd.DataFrame) -> Iterator[str]:
-    columns = [frame[name].tolist() for name in frame]
-    for values in zip(*columns, strict=True):
+    for values in zip(*(frame[name].tolist() for name in frame), strict=True):
         plain = [None if _is_missing(value) else value for value in values]
         record = dict(zip(frame, plain, strict=True))
         yield json.dumps(record, ensure_ascii=False, default=str) + "\n"
@@ -84,13 +71,11 @@ def _write_json(frame: pd.DataFrame) -> Iterator[str]:
 
 def _spell(frame: pd.DataFrame, keep: type | tuple = ()) -> pd.DataFrame:
     """Numbers, dates and the types to keep as they are; anything else as strings."""
-    spelled = {}
-    for name, column in frame.reset_index(drop=True).items():
+    spelled = dict(frame.reset_index(drop=True).items())
+    for name, column in spelled.items():
         plain = column.dtype.kind in "biufmM" or column.dtype == "str"
         if not plain and not isinstance(column.dtype, keep):
-            values = [_spell_value(value) for value in column.tolist()]
-            column = pd.Series(values, dtype="str")
-        spelled[name] = column
+            spelled[name] = pd.Series([_spell_value(v) for v in column.tolist()], dtype="str")
     return pd.DataFrame(spelled)
 
 
