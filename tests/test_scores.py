@@ -7,7 +7,7 @@ from emolib import DataError, baselines, files, runs
 from emolib.evaluation import item_errors, metrics, score_files
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def measured(sample_aeb):
     found = baselines.lexicon("vader", sample_aeb)
     return metrics.tabulate(item_errors.compare(sample_aeb, found), "VADER")
@@ -36,9 +36,7 @@ def test_every_row_says_where_it_comes_from(measured, sample_aeb, tmp_path):
     path = save(measured, tmp_path / "a_scores.csv", sample_aeb, {"tuned": run})
     table = pd.read_csv(path).set_index("model")
     tuned, made = table.loc["tuned"].iloc[0], runs.read(run)
-    assert tuned[["base", "quantization", "adapter_weights"]].tolist() == [
-        *settings.values()
-    ]
+    assert tuned[["base", "quantization", "adapter_weights"]].tolist() == [*settings.values()]
     assert tuned["commit"] == made["commit"] and tuned["made"] == made["made"]
     assert set(table["rows_sha256"]) == {files.hash_rows(sample_aeb)[:16]}
     assert table.loc["VADER"]["base"].isna().all()

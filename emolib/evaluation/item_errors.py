@@ -7,6 +7,7 @@ import pandas as pd
 
 from emolib import DataError
 from emolib.data import parsing, prompts
+from emolib.data.rows import Rows, to_frame
 from emolib.tasks import get
 
 # Negation words after Kiritchenko, Zhu and Mohammad (2014), cut to the closed class.
@@ -28,24 +29,21 @@ def describe(texts: pd.Series) -> pd.DataFrame:
     )
 
 
-def compare(rows, responses: pd.DataFrame) -> pd.DataFrame:
+def compare(rows: Rows, responses: pd.DataFrame) -> pd.DataFrame:
     """Items beside what was answered, one row per response, in the responses' order.
 
-    Columns task, id, emotion, text, gold, response, predicted, error. `rows` as
-    `aeb.build` gives them (more of them do no harm), `responses` as `predict.predict`
-    does; with a column prediction instead of response, as the baselines give it, values
-    are taken as they are. gold and predicted are values as in `parsing`, scores in the
-    corpus's range (rows without instructions: as if that range had been asked for);
-    error is the distance between them as a share of the scale (score and ordinal tasks)
-    or 1 minus the Jaccard index (label tasks), so 0 to 1; missing where nothing was
-    parsed.
+    Columns task, id, emotion, text, gold, response, predicted, error. `rows` as `aeb.build` gives
+    them (more of them do no harm), `responses` as `predict.predict` does; with a column prediction
+    instead of response, as the baselines give it, values are taken as they are. gold and predicted
+    are values as in `parsing`, scores in the corpus's range (rows without instructions: as if that
+    range had been asked for); error is the distance between them as a share of the scale (score
+    and ordinal tasks) or 1 minus the Jaccard index (label tasks), so 0 to 1; missing where nothing
+    was parsed.
 
-    Raises DataError for a response whose item is not among the rows, and for one that
-    stands there twice.
+    DataError for a response whose item is not among the rows, and for one that stands there twice.
     """
     keys = ["task", "id", "emotion"]
-    columns = [*keys, "text", "instruction", "gold"]
-    items = rows.to_pandas().reindex(columns=columns)
+    items = to_frame(rows).reindex(columns=[*keys, "text", "instruction", "gold"])
     items = items.fillna({"emotion": "", "instruction": ""})
     given = "prediction" if "prediction" in responses else "response"
     table = responses[[*keys, given]].fillna({"emotion": ""})
@@ -59,36 +57,28 @@ def compare(rows, responses: pd.DataFrame) -> pd.DataFrame:
             f"{len(missing)} responses to items that are not among the rows, the first:"
             f" {missing[keys].iloc[0].tolist()}"
         )
-    gold = _map(parsing.read_gold, table["task"], table["gold"])
-    asked = _map(prompts.read_range, table["task"], table.pop("instruction"))
+    table["gold"] = _map(parsing.read_gold, table["task"], table["gold"])
+    scale = _map(prompts.read_range, table["task"], table.pop("instruction"))
+    predicted = table[given].astype(object)
     if given == "response":
-        predicted = _map(parsing.parse, table["task"], table["response"], asked)
-    else:
-        predicted = table["prediction"].astype(object)
-    measured = zip(table["task"], gold, predicted, strict=True)
-    return table.assign(
-        emotion=table["emotion"].replace("", None),
-        gold=gold,
-        predicted=predicted,
-        error=[_measure(*row) for row in measured],
-    )[[*keys, "text", "gold", given, "predicted", "error"]].rename(
-        columns={given: "response"}
-    )
+        predicted = _map(parsing.parse, table["task"], predicted, scale)
+    error = _map(_measure, table["task"], table["gold"], predicted).astype(float)
+    table = table.assign(predicted=predicted, error=error).rename(columns={given: "response"})
+    table["emotion"] = table["emotion"].replace("", None)
+    return table[[*keys, "text", "gold", "response", "predicted", "error"]]
 
 
 def find_worst(table: pd.DataFrame, task: str, n: int = 20) -> pd.DataFrame:
     """The `n` items of a task with the largest error, unparsed ones first."""
     rows = table[table["task"] == task]
-    ranked = rows.assign(rank=rows["error"].fillna(2)).sort_values(
-        ["rank", "id"], ascending=[False, True]
-    )
+    ranked = rows.assign(rank=rows["error"].fillna(2))
+    ranked = ranked.sort_values(["rank", "id"], ascending=[False, True])
     columns = ["emotion", "text", "gold", "predicted", "response", "error"]
     return ranked[columns].head(n).dropna(axis=1, how="all").reset_index(drop=True)
 
 
 def _map(read, *columns) -> pd.Series:
-    values = [read(*row) for row in zip(*columns, strict=True)]
-    return pd.Series(values, dtype=object)
+    return pd.Series([read(*row) for row in zip(*columns, strict=True)], dtype=object)
 
 
 def _measure(name: str, gold, predicted) -> float | None:
