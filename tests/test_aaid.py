@@ -46,8 +46,7 @@ def test_passes_are_the_tenths_of_a_task(sample_aaid):
     rows = sample_aaid["train"]
     taken = aaid.take(rows, "EI-oc=2 V-reg=3-5").to_pandas()
     assert taken["task"].value_counts().to_dict() == {
-        task: count * len(cut_passes(rows, task)[0])
-        for task, count in (("EI-oc", 1), ("V-reg", 3))
+        task: count * len(cut_passes(rows, task)[0]) for task, count in (("EI-oc", 1), ("V-reg", 3))
     }
     second, valence = cut_passes(rows, "EI-oc")[1], cut_passes(rows, "V-reg")
     assert read_sorted(taken[taken["task"] == "EI-oc"]) == second
@@ -204,9 +203,7 @@ def _read_jsonl(path):
 
 def test_exported_folder_loads_as_its_card_says(exported, sample_aaid, tmp_path):
     found = load_dataset(str(exported), cache_dir=str(tmp_path))
-    assert {k: len(v) for k, v in found.items()} == {
-        k: len(v) for k, v in sample_aaid.items()
-    }
+    assert {k: len(v) for k, v in found.items()} == {k: len(v) for k, v in sample_aaid.items()}
 
 
 def test_card_parses_and_says_what_it_is(exported, sample_aaid):
@@ -263,10 +260,7 @@ def test_copies_of_one_tweet_normalize_alike(one, other):
 
 @pytest.mark.slow
 def test_real_rows_are_exactly_as_many_as_published(real_aaid):
-    assert {k: len(v) for k, v in real_aaid.items()} == {
-        "train": 234_040,
-        "validation": 47_120,
-    }
+    assert {k: len(v) for k, v in real_aaid.items()} == {"train": 234_040, "validation": 47_120}
     counts = pd.Series(real_aaid["train"]["task"]).value_counts().to_dict()
     assert counts == {name: 10 * TASKS[name].sizes["train"] for name in AAID}
 

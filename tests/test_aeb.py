@@ -146,8 +146,7 @@ def test_real_items_are_the_released_ones_in_text(real_aeb, release):
     assert real_aeb["task"].tolist() == release["task"].tolist()
     assert real_aeb["emotion"].tolist() == release["emotion"].tolist()
     ours, theirs = (
-        [" ".join(text.split()) for text in frame["text"]]
-        for frame in (real_aeb, release)
+        [" ".join(text.split()) for text in frame["text"]] for frame in (real_aeb, release)
     )
     # The release adds a full stop, here and there after the raw text's last space.
     other = [
@@ -229,9 +228,9 @@ def test_real_responses_are_scored_as_line_by_line(real_data, whole_release):
     found = metrics.score("EI-reg", items["gold"], items["predicted"], items["emotion"])
     assert found["pearson"] == pytest.approx(0.824, abs=0.005)  # Table 5
     sst = table[table["task"] == "SST"]
-    assert metrics.score("SST", sst["gold"], sst["predicted"])[
-        "pearson"
-    ] == pytest.approx(0.822, abs=0.015)  # Table 6
+    assert metrics.score("SST", sst["gold"], sst["predicted"])["pearson"] == pytest.approx(
+        0.822, abs=0.015
+    )  # Table 6
 
 
 def test_missing_release_is_named(tmp_path):

@@ -247,10 +247,7 @@ def test_real_files_have_the_published_counts_and_content(real_data, task, split
     ],
 )
 def test_real_emotions_have_the_published_counts(real_data, task, emotion, train, dev):
-    counts = [
-        (corpora.read(task, split)["emotion"] == emotion).sum()
-        for split in ("train", "dev")
-    ]
+    counts = [(corpora.read(task, split)["emotion"] == emotion).sum() for split in ("train", "dev")]
     assert counts == [train, dev]
 
 

@@ -152,9 +152,7 @@ def test_download_that_fails_says_both_ways(no_folder, monkeypatch, task):
         raise OSError("no route to host")
 
     monkeypatch.setattr(pooch, "retrieve", fail)
-    with pytest.raises(
-        DataError, match=r"EMOLIB_DATA.*let this machine reach"
-    ) as error:
+    with pytest.raises(DataError, match=r"EMOLIB_DATA.*let this machine reach") as error:
         corpora.read(task, "test")
     assert download.ADDRESSES[TASKS[task].corpus][0] in str(error.value)
 
@@ -186,6 +184,7 @@ SPLITS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("task", "split"), SPLITS)
 def test_real_files_have_the_known_counts_and_content(real_data, task, split):
     rows = corpora.read(task, split)  # checks the content hash, too
@@ -203,6 +202,7 @@ def pick(frame, task):
     return fold(rows["text"]), [parsing.read_gold(task, gold) for gold in rows["gold"]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "task", ["EmoBank-V", "EmoBank-A", "EmoBank-D", "TDT", "GoEmotions", "SST"]
 )
@@ -212,19 +212,17 @@ def test_real_items_are_the_released_ones(whole_aeb, whole_release, task):
     assert ours[1] == (pytest.approx(theirs[1]) if task == "SST" else theirs[1])
 
 
+@pytest.mark.slow
 def test_real_sst5_has_the_released_classes(whole_aeb, whole_release):
     """The released file has the sentences in lower case and another order."""
     sides = [pick(frame, "SST5") for frame in (whole_aeb, whole_release)]
     assert sorted(sides[0][1]) == sorted(sides[1][1])
     known = dict(zip([text.lower() for text in sides[0][0]], sides[0][1], strict=True))
-    pairs = [
-        (known[text], gold)
-        for text, gold in zip(*sides[1], strict=True)
-        if text in known
-    ]
+    pairs = [(known[text], gold) for text, gold in zip(*sides[1], strict=True) if text in known]
     assert len(pairs) == 2126 and all(ours == gold for ours, gold in pairs)
 
 
+@pytest.mark.slow
 def test_real_vader_items_are_the_released_ones(real_data, whole_release):
     found = agree = 0
     for task in AEB_2[:4]:

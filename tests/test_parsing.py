@@ -141,6 +141,7 @@ def test_gold_that_is_no_answer_is_an_error(task, gold):
         parsing.read_gold(task, gold)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["Emobloom-7b", "Emollama-chat-7b"])
 def test_real_responses_are_values_of_the_task_or_none(release, real_data, model):
     path = real_data / "release" / f"responses-{model}.jsonl"

@@ -6,12 +6,7 @@ from emolib import DataError
 from emolib.data import aaid, prompts
 
 TOKENIZERS = ["byte_tokenizer", "unigram_tokenizer", "smollm2_tokenizer"]
-ROW = {
-    "task": "EI-reg",
-    "instruction": "How much E?",
-    "text": "so it begins",
-    "emotion": "joy",
-}
+ROW = {"task": "EI-reg", "instruction": "How much E?", "text": "so it begins", "emotion": "joy"}
 
 
 def find_merged(rows, tokenizer) -> list[dict]:
@@ -32,8 +27,7 @@ def test_paper_form_is_the_released_shape():
 
 def test_plain_form_ends_in_the_answers_name():
     assert prompts.render(ROW | {"gold": "0.5"}, "plain") == {
-        "prompt": "How much E?\n\nTweet: so it begins\nEmotion E: joy\n"
-        "Intensity Score:",
+        "prompt": "How much E?\n\nTweet: so it begins\nEmotion E: joy\nIntensity Score:",
         "completion": " 0.500",
     }
 

@@ -30,11 +30,7 @@ PIECES = [b"\t", b"\n", b"\r", b'"', b",", b"\xff", b"\0", b"$T$", b"nan", b"1e5
 PIECES += [b"9" * 5000, "²".encode(), "٣".encode(), b"\xef\xbb\xbf", b"{", b"[" * 2000]
 PIECES += [b"\\ud83d", b'"task": []', b'"row": 1e400', b"-1", b"null", b"<html", b""]
 changes = st.lists(
-    st.tuples(
-        st.floats(0, 1),
-        st.integers(0, 40),
-        st.sampled_from(PIECES) | st.binary(max_size=8),
-    ),
+    st.tuples(st.floats(0, 1), st.integers(0, 40), st.sampled_from(PIECES) | st.binary(max_size=8)),
     min_size=1,
     max_size=4,
 )
@@ -97,6 +93,7 @@ def damaged(corpus):
     return make
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("task", "name"), FILES)
 def test_damaged_corpus_is_read_or_refused(damaged, task, name):
     split = "train" if "train" in name else "test"
@@ -270,9 +267,7 @@ def test_any_texts_come_back_in_any_chunks(tmp_path, format):
 @st.composite
 def json_lines(draw):
     plain = st.none() | st.booleans() | st.integers() | st.floats() | anything
-    values = st.recursive(
-        plain, lambda x: st.lists(x) | st.dictionaries(anything, x), max_leaves=5
-    )
+    values = st.recursive(plain, lambda x: st.lists(x) | st.dictionaries(anything, x), max_leaves=5)
     rows = st.dictionaries(st.sampled_from(["text", "a", "self"]), values, min_size=1)
     return draw(st.lists(rows, min_size=1, max_size=5))
 
@@ -322,6 +317,7 @@ LINE = {
 ANSWERS = [{"row": row, "response": "0.5"} for row in range(3)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lines", [[LINE] * 3, ANSWERS], ids=["release", "responses"])
 def test_any_bytes_as_released_files_are_read_or_refused(tmp_path, sample_aeb, lines):
     path, items = tmp_path / "a.jsonl", sample_aeb.select(range(3))
@@ -337,12 +333,9 @@ def test_any_bytes_as_released_files_are_read_or_refused(tmp_path, sample_aeb, l
     check()
 
 
-@pytest.mark.parametrize(
-    ("model", "unparsed"), [("Emobloom-7b", 375), ("Emollama-chat-7b", 565)]
-)
-def test_all_real_responses_are_values_or_unparsed(
-    real_data, whole_release, model, unparsed
-):
+@pytest.mark.slow
+@pytest.mark.parametrize(("model", "unparsed"), [("Emobloom-7b", 375), ("Emollama-chat-7b", 565)])
+def test_all_real_responses_are_values_or_unparsed(real_data, whole_release, model, unparsed):
     path = real_data / "release" / f"responses-{model}.jsonl"
     lines = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
     tasks = whole_release["task"].tolist()

@@ -17,8 +17,7 @@ from emolib.data.prompts import instructions, render
 from emolib.data.rows import Rows, to_dataset, to_frame
 from emolib.tasks import AAID
 
-COLUMNS = ("id", "task", "emotion", "instruction", "text", "prompt", "completion")
-COLUMNS += ("gold",)
+COLUMNS = ("id", "task", "emotion", "instruction", "text", "prompt", "completion", "gold")
 _FEATURES = Features({name: Value("string") for name in COLUMNS})
 
 
@@ -57,8 +56,8 @@ def take(rows: Rows, passes: str, seed: int = 0) -> Dataset:
         raise DataError(f"passes: {passes!r}: a task stands there twice")
     frame = to_frame(rows.select_columns(["task", "emotion", "id"]))
     numbers = frame.groupby(list(frame), dropna=False, sort=False).cumcount() + 1
-    taken = zip(frame["task"], numbers, strict=True)
-    kept = [i for i, (task, n) in enumerate(taken) if n in wanted.get(task, ())]
+    pairs = enumerate(zip(frame["task"], numbers, strict=True))
+    kept = [i for i, (task, number) in pairs if number in wanted.get(task, ())]
     return rows.select(np.random.default_rng(seed).permutation(kept))
 
 
@@ -139,8 +138,7 @@ def _multiply(rows: list[dict], seed: int, form: str, tokenizer) -> Dataset:
     columns = {name: [] for name in COLUMNS}
     for block in range(len(choices[0])):
         for index in generator.permutation(len(rows)):
-            asked = {"instruction": choices[index][orders[index][block]]}
-            row = rows[index] | asked
+            row = rows[index] | {"instruction": choices[index][orders[index][block]]}
             row |= render(row, form, tokenizer)
             for name in COLUMNS:
                 columns[name].append(row[name])

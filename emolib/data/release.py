@@ -34,8 +34,8 @@ def read_release(path: str | Path, form: str = "paper") -> Dataset:
     """
     if form not in ("paper", PUBLISHED):
         raise DataError(
-            f"the released prompts are in form paper, or {PUBLISHED} for the published"
-            f" models, not {form!r}"
+            f"the released prompts are in form paper, or {PUBLISHED} for the published models, not"
+            f" {form!r}"
         )
     if not Path(path).is_file():
         raise DataError(
