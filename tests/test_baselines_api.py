@@ -372,7 +372,7 @@ def test_run_with_other_rows_is_refused(ask, rows):
     ("settings", "reason"),
     [
         ({"top_p": 1}, "no API setting top_p: there are system, temperature"),
-        ({"concurrency": 0}, "concurrency is 0, expected above 0"),
+        ({"concurrency": 0}, "concurrency is 0, expected 1 or more"),
         ({"max_retries": -1}, "max_retries is -1, expected 0 or more"),
         ({"budget": 1.0, "price_in": 1.0}, "a budget needs price_in and price_out"),
     ],

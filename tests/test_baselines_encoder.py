@@ -141,7 +141,7 @@ def test_logits_become_values_by_hand():
     labels = np.full((2, 11), -1.0)
     labels[0, [0, 10]] = [0.0, 5.0]
     found = module._read_logits(TASKS["E-c"], labels)
-    assert found == [["anger", "trust"], []]
+    assert found == [("anger", "trust"), ()]
 
 
 def test_emotion_is_the_first_segment_of_an_intensity_task(tiny):

@@ -5,7 +5,6 @@ scores, cross-entropy for the classes and, for E-c, binary cross-entropy on logi
 million parameters, a package that needs no hub) trains on a CPU.
 """
 
-import json
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -28,6 +27,7 @@ from transformers import (
 from emolib import DataError, files, models, runs
 from emolib.data import corpora, parsing
 from emolib.data.rows import Rows, to_frame
+from emolib.inference.predict import read_lines
 from emolib.models import catalog
 from emolib.tasks import SPLITS, TASKS, Task, get
 from emolib.training import record
@@ -102,11 +102,34 @@ def read(run: str | Path) -> pd.DataFrame:
     path = Path(run) / "predictions.jsonl"
     if not path.is_file():
         raise DataError(f"{run}: no predictions.jsonl: not a finished encoder run")
-    rows = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
-    for row in rows:
-        if isinstance(row["prediction"], list):
-            row["prediction"] = tuple(row["prediction"])
-    return pd.DataFrame(rows).astype({"emotion": object})
+    found = pd.DataFrame(read_lines(path)).astype({"emotion": object})
+    values = [tuple(x) if isinstance(x, list) else x for x in found["prediction"]]
+    return found.assign(prediction=values)
+
+
+def predict(run: str | Path, rows: Rows, batch_size: int = 64) -> pd.DataFrame:
+    """What a finished run says of other rows of its task: id, task, emotion, prediction.
+
+    `rows` need id, task, emotion and text; those of other tasks are left out. A prediction is what
+    `encoder` gives. DataError for a run without its model and where no row is of its task.
+    """
+    settings, folder = runs.read(run)["settings"], Path(run) / "model"
+    if settings.get("task") not in TASKS or not folder.is_dir():
+        raise DataError(f"{run}: no finished encoder run")
+    task, frame = get(settings["task"]), to_frame(rows)
+    frame = frame[frame["task"] == task.name].reset_index(drop=True)
+    if frame.empty:
+        raise DataError(f"{run} judges {task.name}; there are no such rows")
+    model, tokenizer = _load(str(folder), task, settings["max_length"])
+    logits = []
+    for start in range(0, len(frame), batch_size):
+        segments = _segment(frame[start : start + batch_size], task)
+        options = {"truncation": True, "max_length": settings["max_length"], "padding": True}
+        with torch.inference_mode():
+            found = model(**tokenizer(*segments, **options, return_tensors="pt"))
+        logits.append(found.logits)
+    predictions = _read_logits(task, torch.cat(logits).numpy())
+    return frame[["id", "task", "emotion"]].assign(prediction=predictions)
 
 
 def _draw(frame: pd.DataFrame, chosen: Settings) -> pd.DataFrame:
@@ -136,10 +159,9 @@ def _train_and_predict(
     with files.replacing(folder / "model") as temporary:
         trainer.model.save_pretrained(temporary)
         tokenizer.save_pretrained(temporary)
-    table = frames["test"][["id", "task", "emotion"]]
-    table = table.assign(prediction=_read_logits(task, logits))
-    with files.replacing(folder / "predictions.jsonl") as temporary:
-        table.to_json(temporary, orient="records", lines=True, double_precision=15)
+    table = frames["test"][["id", "task", "emotion"]].assign(prediction=_read_logits(task, logits))
+    lines = table.to_json(orient="records", lines=True, double_precision=15)
+    files.write_text(folder / "predictions.jsonl", lines)
     best = {"step": trainer.state.best_global_step, "loss": trainer.state.best_metric}
     runs.finish(folder, steps=trainer.state.global_step, best=best)
     shutil.rmtree(folder / "checkpoints")  # three times the model's size each
@@ -161,20 +183,23 @@ def _load(source: str, task: Task, max_length: int):
         )
     except (OSError, ValueError, SafetensorError) as error:
         first = (str(error).strip().splitlines() or [repr(error)])[0]
-        raise DataError(
-            f"cannot load encoder {source!r}: {first} (an encoder is a Hub id, a folder"
-            f" with safetensors or {', '.join(catalog.ENCODERS)})"
-        ) from error
+        known = (
+            f"an encoder is a Hub id, a folder with safetensors or {', '.join(catalog.ENCODERS)}"
+        )
+        raise DataError(f"cannot load encoder {source!r}: {first} ({known})") from error
     if max_length > tokenizer.model_max_length:
         raise DataError(f"max_length is {max_length}, {source} reads {tokenizer.model_max_length}")
-    return model, tokenizer
+    return model.eval(), tokenizer
+
+
+def _segment(frame: pd.DataFrame, task: Task) -> list[list[str]]:
+    """What is encoded: the texts, and before them the emotions where the task has some."""
+    return [list(frame[name]) for name in (["emotion"] if task.emotions else []) + ["text"]]
 
 
 def _encode(frame: pd.DataFrame, task: Task, tokenizer, max_length: int) -> Dataset:
     """Token ids, and targets for the loss; a task's emotion is the first segment."""
-    names = ("emotion", "text") if task.emotions else ("text",)
-    segments = (list(frame[name]) for name in names)
-    columns = tokenizer(*segments, truncation=True, max_length=max_length)
+    columns = tokenizer(*_segment(frame, task), truncation=True, max_length=max_length)
     golds = [parsing.read_gold(task.name, gold) for gold in frame["gold"]]
     if task.kind == "ordinal":
         golds = [list(task.classes).index(gold) for gold in golds]
@@ -185,7 +210,6 @@ def _encode(frame: pd.DataFrame, task: Task, tokenizer, max_length: int) -> Data
 
 def _make_trainer(model, tokenizer, rows: dict, folder: Path, chosen: Settings):
     on_cpu = models.choose_precision(chosen.device).device == "cpu"
-    each_epoch = ("eval_strategy", "save_strategy", "logging_strategy")
     arguments = TrainingArguments(
         output_dir=str(folder / "checkpoints"),
         num_train_epochs=chosen.epochs,
@@ -193,27 +217,25 @@ def _make_trainer(model, tokenizer, rows: dict, folder: Path, chosen: Settings):
         per_device_train_batch_size=chosen.batch_size,
         per_device_eval_batch_size=chosen.batch_size,
         warmup_steps=0.05,  # below 1 it is a share
-        **dict.fromkeys(each_epoch, "epoch"),
+        **dict.fromkeys(("eval_strategy", "save_strategy", "logging_strategy"), "epoch"),
         save_total_limit=2,
         load_best_model_at_end=True,
         metric_for_best_model="eval_loss",
         restore_callback_states_from_checkpoint=True,
-        seed=chosen.seed,
-        data_seed=chosen.seed,
+        **dict.fromkeys(("seed", "data_seed"), chosen.seed),
         use_cpu=on_cpu,
         bf16=chosen.dtype == "bfloat16",
         dataloader_pin_memory=not on_cpu,
         report_to="none",
         disable_tqdm=not chosen.progress,
     )
-    log = record.LossLog(folder / "log.csv")
     trainer = Trainer(
         model=model,
         args=arguments,
         train_dataset=rows["train"],
         eval_dataset=rows["dev"],
         processing_class=tokenizer,  # also pads the batches
-        callbacks=[EarlyStoppingCallback(chosen.patience), log],
+        callbacks=[EarlyStoppingCallback(chosen.patience), record.LossLog(folder / "log.csv")],
     )
     trainer.remove_callback(PrinterCallback)  # log.csv holds what it would print
     return trainer
@@ -223,35 +245,6 @@ def _read_logits(task: Task, logits: np.ndarray) -> list:
     if task.kind == "score":
         return np.clip(logits[:, 0].astype(float), *task.range).tolist()
     if task.kind == "ordinal":
-        classes = list(task.classes)
-        return [classes[number] for number in logits.argmax(axis=1)]
+        return [list(task.classes)[number] for number in logits.argmax(axis=1)]
     chosen = logits >= 0  # a probability of 0.5
-    return [[x for x, on in zip(task.labels, row, strict=True) if on] for row in chosen]
-
-
-def predict(run: str | Path, rows: Rows, batch_size: int = 64) -> pd.DataFrame:
-    """What a finished run says of other rows of its task: id, task, emotion, prediction.
-
-    `rows` need id, task, emotion and text; those of other tasks are left out. A
-    prediction is what `encoder` gives. DataError for a run without its model and where
-    no row is of its task.
-    """
-    settings, folder = runs.read(run)["settings"], Path(run) / "model"
-    if settings.get("task") not in TASKS or not folder.is_dir():
-        raise DataError(f"{run}: no finished encoder run")
-    task, frame = get(settings["task"]), to_frame(rows)
-    frame = frame[frame["task"] == task.name].reset_index(drop=True)
-    if frame.empty:
-        raise DataError(f"{run} judges {task.name}; there are no such rows")
-    model, tokenizer = _load(str(folder), task, settings.get("max_length", 1))
-    options = {"truncation": True, "max_length": settings.get("max_length")}
-    logits = []
-    for start in range(0, len(frame), batch_size):
-        part = frame[start : start + batch_size]
-        segments = [list(part[x]) for x in (["emotion"] if task.emotions else []) + ["text"]]
-        inputs = tokenizer(*segments, **options, padding=True, return_tensors="pt")
-        with torch.inference_mode():
-            logits.append(model.eval()(**inputs).logits)
-    found = _read_logits(task, torch.cat(logits).numpy())
-    found = [tuple(x) if task.kind == "labels" else x for x in found]
-    return frame[["id", "task", "emotion"]].assign(prediction=found)
+    return [tuple(x for x, on in zip(task.labels, row, strict=True) if on) for row in chosen]
