@@ -1,7 +1,7 @@
 """How far probabilities can be trusted, and temperature scaling (Guo et al. 2017).
 
-Temperatures are fitted on development judgements with gold and measured on test
-judgements; see `judgements` for the frames. Intervals and sets: see `conformal`.
+Temperatures are fitted on development judgements with gold and measured on test judgements; see
+`judgements` for the frames. Intervals and sets: see `conformal`.
 """
 
 import json
@@ -28,10 +28,10 @@ FILE = "calibration.json"  # beside an adapter
 class Calibration:
     """All that was fitted for a model on development data, each a record of its own.
 
-    `rules` make answers of distributions; `temperatures`: task to temperature;
-    `half_widths`: "task" or "task emotion" to level to half an interval's width;
-    `weights`: see `stacked_regression`. `joined`: the same for a text for which all
-    tasks were predicted, whose means are joined by its `weights`.
+    `rules` make answers of distributions; `temperatures`: task to temperature; `half_widths`:
+    "task" or "task emotion" to level to half an interval's width; `weights`: see
+    `stacked_regression`. `joined`: the same for a text for which all tasks were predicted, whose
+    means are joined by its `weights`.
     """
 
     rules: Rules = field(default_factory=Rules)
@@ -82,10 +82,10 @@ def find(adapter: str | Path | None) -> tuple[Calibration, str | None]:
 def list_confidences(judged: pd.DataFrame, temperatures: dict | None = None):
     """A row per judgement that can be right or wrong: task, emotion, confidence, right.
 
-    Classes: the likeliest class and its probability. Scores: gold within NEAR of the
-    mean (a share of the range), and the probability that the distribution gives to
-    that. Labels: a row per label (its name as emotion), its probability, and whether
-    it is in gold. `temperatures`: task to temperature.
+    Classes: the likeliest class and its probability. Scores: gold within NEAR of the mean (a share
+    of the range), and the probability that the distribution gives to that. Labels: a row per label
+    (its name as emotion), its probability, and whether it is in gold. `temperatures`: task to
+    temperature.
     """
     found: list = []
     for task, rows in judged.groupby("task", sort=False):
@@ -137,8 +137,8 @@ def _measure_loss(p: np.ndarray, gold: np.ndarray, kind: str, log_t: float) -> f
 def measure(confidences: pd.DataFrame) -> pd.DataFrame:
     """Per task: items, mean confidence, accuracy, expected calibration error.
 
-    The error is the mean distance of confidence and accuracy over BINS bins of equally
-    many judgements, in [0, 1] (Naeini et al. 2015, with equal masses).
+    The error is the mean distance of confidence and accuracy over BINS bins of equally many
+    judgements, in [0, 1] (Naeini et al. 2015, with equal masses).
     """
     rows = []
     for task, part in confidences.groupby("task", sort=False):

@@ -1,8 +1,8 @@
 """Intervals and sets of classes that contain gold as often as they promise.
 
-Split-conformal prediction (Vovk et al. 2005): fitted on development judgements with
-gold, see `judgements` for the frames. The promise holds on average over texts like
-those of the development sets, not for a given text, nor for texts of another kind.
+Split-conformal prediction (Vovk et al. 2005): fitted on development judgements with gold, see
+`judgements` for the frames. The promise holds on average over texts like those of the development
+sets, not for a given text, nor for texts of another kind.
 """
 
 from collections.abc import Iterator
@@ -30,8 +30,8 @@ def find_quantile(residuals: np.ndarray, level: float) -> float:
 def fit_widths(dev: pd.DataFrame, levels=LEVELS) -> pd.DataFrame:
     """Half widths of conformal intervals around a score's mean, in the corpus's range.
 
-    Columns task, emotion, level, half_width; fitted per task and emotion. A level that
-    so few items cannot promise (0.95 takes 20) is left out.
+    Columns task, emotion, level, half_width; fitted per task and emotion. A level that so few items
+    cannot promise (0.95 takes 20) is left out.
     """
     found = []
     for task, emotion, rows in _list_groups(dev, "score"):
@@ -74,8 +74,8 @@ def cover(test: pd.DataFrame, widths: pd.DataFrame) -> pd.DataFrame:
 def cover_classes(dev: pd.DataFrame, test: pd.DataFrame, levels=LEVELS) -> pd.DataFrame:
     """The same for sets of classes: share of gold within, and the mean set's size.
 
-    Columns task, emotion, level, n, coverage, width (classes in a set). A set holds the
-    classes of high probability (least ambiguous sets: Sadinle et al. 2019).
+    Columns task, emotion, level, n, coverage, width (classes in a set). A set holds the classes of
+    high probability (least ambiguous sets: Sadinle et al. 2019).
     """
     found = []
     for task, emotion, rows in _list_groups(dev, "ordinal"):

@@ -1,10 +1,10 @@
 """From a distribution to the answer that is reported, by rules chosen on dev data.
 
-The official script takes classes and label sets. How a distribution becomes one is a
-choice: it is made once for all class tasks and once for the labels, on the development
-sets, by scores on items that a rule was not fitted to (cross-validation), and kept.
-Tasks without development data take what was chosen: rules as they are, thresholds by a
-label's name; cut points cannot be carried over, and the rounded mean stands in.
+The official script takes classes and label sets. How a distribution becomes one is a choice: it is
+made once for all class tasks and once for the labels, on the development sets, by scores on items
+that a rule was not fitted to (cross-validation), and kept. Tasks without development data take what
+was chosen: rules as they are, thresholds by a label's name; cut points cannot be carried over, and
+the rounded mean stands in.
 """
 
 from dataclasses import dataclass, field
@@ -30,8 +30,8 @@ FOLDS = 5
 class Rules:
     """How a distribution becomes an answer, by names of CLASS_RULES and LABEL_RULES.
 
-    `cuts`: "task" or "task emotion" to ascending cut points on the mean, one fewer than
-    classes; `thresholds`: label to the probability from which on it counts.
+    `cuts`: "task" or "task emotion" to ascending cut points on the mean, one fewer than classes;
+    `thresholds`: label to the probability from which on it counts.
     """
 
     classes: str = "argmax"
@@ -80,10 +80,10 @@ def _decide_class(task: Task, emotion, probabilities: dict, mean: float, by: Rul
 def choose(dev: pd.DataFrame, seed: int = 0) -> tuple[Rules, pd.DataFrame]:
     """The rules that score best on development judgements with gold, and all scores.
 
-    The table has columns decision ("classes" or "labels"), rule, score (out of FOLDS
-    folds: fitted on the others, scored on all items together), chosen. Classes: the
-    mean of Pearson's r over the class tasks; labels: the mean of Jaccard index, micro
-    and macro F1. Of equal rules the simpler one is taken. DataError without dev items.
+    The table has columns decision ("classes" or "labels"), rule, score (out of FOLDS folds: fitted
+    on the others, scored on all items together), chosen. Classes: the mean of Pearson's r over the
+    class tasks; labels: the mean of Jaccard index, micro and macro F1. Of equal rules the simpler
+    one is taken. DataError without dev items.
     """
     if dev.empty:
         raise DataError("there are no development items to choose by")
@@ -117,9 +117,9 @@ def fit(dev: pd.DataFrame, classes: str = "argmax", labels: str = "one half"):
 def compare(dev: pd.DataFrame, test: pd.DataFrame) -> pd.DataFrame:
     """Test scores under every rule, each fitted to `dev`: rule, task, metric, value.
 
-    Both are judgements with gold. Beside the rules' classes "unrounded mean" gives
-    Pearson's r of the mean itself, as metric "pearson_of_mean": no class, so not what
-    the official script takes. To be shown after the choice, never to choose by.
+    Both are judgements with gold. Beside the rules' classes "unrounded mean" gives Pearson's r of
+    the mean itself, as metric "pearson_of_mean": no class, so not what the official script takes.
+    To be shown after the choice, never to choose by.
     """
     rows = []
     for task, items in test.groupby("task", sort=False):
@@ -127,15 +127,12 @@ def compare(dev: pd.DataFrame, test: pd.DataFrame) -> pd.DataFrame:
         if kind == "score" or (kind == "labels" and task not in set(dev["task"])):
             continue
         which = "classes" if kind == "ordinal" else "labels"
-        groups = list(items["emotion"]) if get(task).emotions else None
-        gold = list(items["gold"])
         for rule in CLASS_RULES if kind == "ordinal" else LABEL_RULES:
             decided = decide(items, fit(dev, **{which: rule}))
-            found = metrics.score(task, gold, list(decided["prediction"]), groups)
-            names = get(task).primary_metrics
-            rows += [(rule, task, name, found[name]) for name in names]
+            found = metrics.score(*metrics.take_columns(decided, "prediction"))
+            rows += [(rule, task, name, found[name]) for name in get(task).primary_metrics]
         if kind == "ordinal" and get(task).metrics[0] == "pearson":
-            r = metrics.correlate(task, gold, list(items["mean"]), groups)
+            r = metrics.correlate(*metrics.take_columns(items, "mean"))
             rows.append(("unrounded mean", task, "pearson_of_mean", r))
     return pd.DataFrame(rows, columns=["rule", "task", "metric", "value"])
 
@@ -150,16 +147,15 @@ def _fit_cuts(task: Task, rows: pd.DataFrame) -> list[float]:
 def _fit_thresholds(task: Task, rows: pd.DataFrame, rule: str) -> dict[str, float]:
     """One for all labels; each for its own F1; or all together, for `_score_labels`.
 
-    Together: from the best single threshold, label after label takes the value that
-    scores best beside the others' until nothing improves.
+    Together: from the best single threshold, label after label takes the value that scores best
+    beside the others' until nothing improves.
     """
     given = np.array([[p[x] for x in task.labels] for p in rows["probabilities"]])
     gold = np.array([[x in each for x in task.labels] for each in rows["gold"]])
     if rule == "a threshold per label":
         columns = zip(gold.T, given.T, strict=True)
         found = [
-            _find_best(lambda t, g=g, p=p: f1_score(g, p >= t, zero_division=0))
-            for g, p in columns
+            _find_best(lambda t, g=g, p=p: f1_score(g, p >= t, zero_division=0)) for g, p in columns
         ]
         return dict(zip(task.labels, found, strict=True))
     values = [_score_labels(gold, given >= threshold) for threshold in _GRID]
@@ -188,7 +184,7 @@ def _find_best(score) -> float:
 def _score_labels(gold: np.ndarray, held: np.ndarray) -> float:
     """The mean of Jaccard index, micro and macro F1, without scikit-learn's checks.
 
-    It is asked ten thousand times; a test holds it against `metrics`.
+    It is called ten thousand times; a test compares it with `metrics`.
     """
     both, sizes = (gold & held).sum(axis=0), gold.sum(axis=0) + held.sum(axis=0)
     macro = np.mean(2 * both / np.maximum(sizes, 1))
@@ -207,10 +203,6 @@ def _cross_validate(part: pd.DataFrame, decision: str, rule: str, seed: int) -> 
     whole = pd.concat(found)
     scores = []
     for task, rows in whole.groupby("task", sort=False):
-        groups = list(rows["emotion"]) if get(task).emotions else None
-        values = metrics.score(
-            task, list(rows["gold"]), list(rows["prediction"]), groups
-        )
-        names = get(task).primary_metrics
-        scores.append(np.mean([values[name] for name in names]))
+        values = metrics.score(*metrics.take_columns(rows, "prediction"))
+        scores.append(np.mean([values[name] for name in get(task).primary_metrics]))
     return float(np.mean(scores))

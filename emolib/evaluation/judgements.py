@@ -1,12 +1,11 @@
 """Answers' probabilities, as `predict` gives them: joined with gold, kept in a file.
 
-A record says how probable the model finds every answer that its task allows. What is
-made of that, a class, a number or a set of labels, is decided elsewhere (`decision_rules`).
+A record says how probable the model finds every answer that its task allows. What is made of that,
+a class, a number or a set of labels, is decided elsewhere (`decision_rules`).
 
-A frame of judgements has a row per item with task, id, emotion (None where a task has
-none), probabilities (dict: an answer's name to its probability; a label's to the
-probability that the list holds it) and mean (of a score's or class's distribution, in
-the corpus's range; NaN for labels).
+A frame of judgements has a row per item with task, id, emotion (None where a task has none),
+probabilities (dict: an answer's name to its probability; a label's to the probability that the list
+holds it) and mean (of a score's or class's distribution, in the corpus's range; NaN for labels).
 """
 
 import json
@@ -69,8 +68,8 @@ def stack(task: Task, rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
 def collect(*responses: pd.DataFrame) -> pd.DataFrame:
     """Judgements from constrained answers, in the order given.
 
-    DataError for responses without probabilities (method "generate" gives none) and
-    for two responses to one item.
+    DataError for responses without probabilities (method "generate" gives none) and for two
+    responses to one item.
     """
     whole = pd.concat(responses, ignore_index=True)
     if "probabilities" not in whole:
@@ -140,10 +139,7 @@ def load(path: str | Path) -> tuple[dict[str, pd.DataFrame], dict]:
     """
     try:
         table = pq.read_table(path)
-        told = {
-            key.decode(): json.loads(value)
-            for key, value in table.schema.metadata.items()
-        }
+        told = {key.decode(): json.loads(value) for key, value in table.schema.metadata.items()}
         names = told["answers"]
         frame = table.to_pandas()
         given = zip(frame["task"], frame["probabilities"], strict=True)

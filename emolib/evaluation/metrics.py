@@ -1,7 +1,7 @@
 """Gold and predictions in, numbers with intervals out. No torch.
 
-Definitions are those of the official SemEval-2018 Task 1 script (Mohammad et al. 2018);
-names are those of its released output. scipy and scikit-learn do the arithmetic.
+Definitions are those of the official SemEval-2018 Task 1 script (Mohammad et al. 2018); names are
+those of its released output. scipy and scikit-learn do the arithmetic.
 """
 
 from collections.abc import Sequence
@@ -19,26 +19,23 @@ _NO_CLASS = -99  # stands for an unparsed answer where no class may
 
 
 def score(
-    task: str,
-    gold: Sequence,
-    predicted: Sequence,
-    groups: Sequence | None = None,
+    task: str, gold: Sequence, predicted: Sequence, groups: Sequence | None = None
 ) -> dict[str, float]:
     """The task's metrics, `n` and the number of `unparsed` predictions.
 
-    `gold` as the corpora or the release write it, `predicted` as `parsing.parse` gives
-    it (None: unparsed). With `groups` (the emotion of each item) the plain name is the
-    average over groups and "pearson.anger" and so on stand beside it.
+    `gold` as the corpora or the release write it, `predicted` as `parsing.parse` gives it (None:
+    unparsed). With `groups` (the emotion of each item) the plain name is the average over groups
+    and "pearson.anger" and so on stand beside it.
 
-    Score and ordinal tasks: Pearson's r in [-1, 1], 0 for constant predictions; also on
-    gold >= 0.5, or on gold != 0 with quadratic weighted kappa. SST5 and TDT: accuracy
-    and macro F1 over the classes in gold. Label tasks: Jaccard accuracy (two empty sets
-    count as 1), micro and macro F1; GoEmotions' "accuracy" is the share of items whose
-    label set is met exactly, as scikit-learn defines it. All in [0, 1].
+    Score and ordinal tasks: Pearson's r in [-1, 1], 0 for constant predictions; also on gold >=
+    0.5, or on gold != 0 with quadratic weighted kappa. SST5 and TDT: accuracy and macro F1 over the
+    classes in gold. Label tasks: Jaccard accuracy (two empty sets count as 1), micro and macro F1;
+    GoEmotions' "accuracy" is the share of items whose label set is met exactly, as scikit-learn
+    defines it. All in [0, 1].
 
-    An unparsed prediction counts as the official script counts it (0.5, class 0, no
-    emotion) and, for the tasks that it does not know, as the middle of the range, a
-    wrong class, no label: not answering never pays, and the number of items stays.
+    An unparsed prediction counts as the official script counts it (0.5, class 0, no emotion) and,
+    for the tasks that it does not know, as the middle of the range, a wrong class, no label: not
+    answering never pays, and the number of items stays.
 
     Raises DataError for lengths that differ, no items, and values outside the task.
     """
@@ -63,8 +60,8 @@ def correlate(
 ) -> float:
     """Pearson's r of unrounded predictions, in [-1, 1]; the average over groups.
 
-    For ordinal tasks it is no figure of the official script, which takes classes: it
-    goes by a name of its own, "pearson_of_mean". DataError for unequal lengths.
+    For ordinal tasks it is no figure of the official script, which takes classes: it goes by a name
+    of its own, "pearson_of_mean". DataError for unequal lengths.
     """
     if not len(gold) == len(means) == len(gold if groups is None else groups):
         raise DataError(f"{task}: gold, means and groups are not of one length")
@@ -85,9 +82,9 @@ def intervals(
 ) -> dict[str, tuple[float, float]]:
     """95 % percentile bootstrap intervals: name -> (low, high), names as in `score`.
 
-    The task's primary metrics, with groups also those of each group. Items are drawn
-    with replacement within each group, since the groups are scored apart. A group
-    needs two items at least.
+    The task's primary metrics, with groups also those of each group. Items are drawn with
+    replacement within each group, since the groups are scored apart. A group needs two items at
+    least.
     """
     found = get(task)
     parts = prepare(found, gold, predicted, groups)
@@ -95,9 +92,7 @@ def intervals(
     if groups is not None:
         wanted |= {f"{n}.{label}": [label] for n in wanted for label in parts}
     return {
-        name: bootstrap(
-            METRICS[name.split(".")[0]], [parts[x] for x in labels], resamples, seed
-        )
+        name: bootstrap(METRICS[name.split(".")[0]], [parts[x] for x in labels], resamples, seed)
         for name, labels in wanted.items()
     }
 
@@ -105,21 +100,27 @@ def intervals(
 def tabulate(table: pd.DataFrame, model: str) -> pd.DataFrame:
     """Scores with intervals of a table as `item_errors.compare` makes it, a row per metric.
 
-    Columns model, task, metric, value, low, high, n, unparsed. Primary metrics only,
-    for EI tasks the average and each emotion ("pearson.anger").
+    Columns model, task, metric, value, low, high, n, unparsed. Primary metrics only, for EI tasks
+    the average and each emotion ("pearson.anger").
     """
     rows = []
     for task, items in table.groupby("task", sort=False):
-        groups = items["emotion"] if get(task).emotions else None
-        given = (task, items["gold"], items["predicted"], groups)
+        given = take_columns(items)
         found, reach = score(*given), intervals(*given)
         for name, (low, high) in reach.items():
             group = name.partition(".")[2]
             unparsed = found[f"unparsed.{group}" if group else "unparsed"]
-            n = int((groups == group).sum()) if group else found["n"]
+            n = given[3].count(group) if group else found["n"]
             rows.append((model, task, name, found[name], low, high, n, unparsed))
     names = ["model", "task", "metric", "value", "low", "high", "n", "unparsed"]
     return pd.DataFrame(rows, columns=names)
+
+
+def take_columns(items: pd.DataFrame, predicted: str = "predicted") -> tuple:
+    """The first four arguments of `score` and `intervals` from the items of one task."""
+    task = items["task"].iloc[0]
+    groups = list(items["emotion"]) if get(task).emotions else None
+    return task, list(items["gold"]), list(items[predicted]), groups
 
 
 def bootstrap(measure, parts: list, resamples: int, seed: int) -> tuple[float, float]:
@@ -130,9 +131,7 @@ def bootstrap(measure, parts: list, resamples: int, seed: int) -> tuple[float, f
 
     def average(*picks):
         chosen = zip(parts, [pick.astype(int) for pick in picks], strict=True)
-        return np.mean(
-            [measure(*(side[pick] for side in part)) for part, pick in chosen]
-        )
+        return np.mean([measure(*(side[pick] for side in part)) for part, pick in chosen])
 
     drawn = stats.bootstrap(
         [np.arange(len(part[0])) for part in parts],
@@ -148,8 +147,8 @@ def bootstrap(measure, parts: list, resamples: int, seed: int) -> tuple[float, f
 def prepare(task: Task, gold, predicted, groups=None) -> dict:
     """Group -> gold array, predicted array; without groups one part, called None.
 
-    Scores and classes as floats of shape (items,), label sets as booleans of shape
-    (items, labels). Checks as `score` says.
+    Scores and classes as floats of shape (items,), label sets as booleans of shape (items, labels).
+    Checks as `score` says.
     """
     gold, predicted = list(gold), list(predicted)
     groups = [None] * len(gold) if groups is None else list(groups)
@@ -159,52 +158,42 @@ def prepare(task: Task, gold, predicted, groups=None) -> dict:
             f" {len(groups)} groups: the lengths must agree"
         )
     pairs: dict = {label: [] for label in groups}
-    for number, (written, value, label) in enumerate(
-        zip(gold, predicted, groups, strict=True)
-    ):
-        wanted = read_gold(task.name, written)
-        _check(task, value, number)
-        value = _replace(task) if value is None else value
-        pairs[label].append((_encode(task, wanted), _encode(task, value)))
-    if not pairs or not all(pairs.values()):
+    for number, (written, value, label) in enumerate(zip(gold, predicted, groups, strict=True)):
+        if value is not None and not _is_answer(task, value):
+            raise DataError(
+                f"{task.name}: prediction {number} is {value!r}, which is no answer of this"
+                " task (None stands for an unparsed one)"
+            )
+        pair = read_gold(task.name, written), _stand_in(task) if value is None else value
+        if task.kind == "labels":
+            pair = [[label in each for label in task.labels] for each in pair]
+        pairs[label].append(pair)
+    if not pairs:
         raise DataError(f"{task.name}: nothing to score (no items)")
+    kind = bool if task.kind == "labels" else float
     return {
-        label: tuple(np.array(side) for side in zip(*rows, strict=True))
+        label: tuple(np.array(side, dtype=kind) for side in zip(*rows, strict=True))
         for label, rows in pairs.items()
     }
 
 
-def _check(task: Task, value, number: int) -> None:
-    if value is None:
-        return
+def _is_answer(task: Task, value) -> bool:
     if task.kind == "labels":
-        good = isinstance(value, tuple) and set(value) <= set(task.labels)
-    elif not isinstance(value, float | int | np.number):
-        good = False
-    elif task.kind == "ordinal":
-        good = value in task.classes
-    else:
-        good = task.range[0] <= value <= task.range[1]  # False for NaN
-    if not good:
-        raise DataError(
-            f"{task.name}: prediction {number} is {value!r}, which is no answer of this"
-            " task (None stands for an unparsed one)"
-        )
+        return isinstance(value, tuple) and set(value) <= set(task.labels)
+    if not isinstance(value, float | int | np.number):
+        return False
+    if task.kind == "ordinal":
+        return value in task.classes
+    return bool(task.range[0] <= value <= task.range[1])  # False for NaN
 
 
-def _replace(task: Task):
+def _stand_in(task: Task):
     """What stands in for an unparsed prediction."""
     if task.kind == "labels":
         return ()
     if task.kind == "score":
         return (task.range[0] + task.range[1]) / 2
     return _NO_CLASS if task.metrics[0] == "accuracy" else 0
-
-
-def _encode(task: Task, value):
-    if task.kind == "labels":
-        return [label in value for label in task.labels]
-    return float(value)
 
 
 def _pearson(gold: np.ndarray, predicted: np.ndarray) -> float:
@@ -216,9 +205,7 @@ def _pearson(gold: np.ndarray, predicted: np.ndarray) -> float:
 def _kappa(gold: np.ndarray, predicted: np.ndarray) -> float:
     if len(gold) == 0:
         return 0.0
-    value = cohen_kappa_score(
-        gold.astype(int), predicted.astype(int), weights="quadratic"
-    )
+    value = cohen_kappa_score(gold.astype(int), predicted.astype(int), weights="quadratic")
     return 0.0 if np.isnan(value) else float(value)
 
 
@@ -230,9 +217,7 @@ def _jaccard(gold: np.ndarray, predicted: np.ndarray) -> float:
 def _f1(average: str):
     def measure(gold: np.ndarray, predicted: np.ndarray) -> float:
         classes = None if gold.ndim > 1 else np.unique(gold)
-        return float(
-            f1_score(gold, predicted, labels=classes, average=average, zero_division=0)
-        )
+        return float(f1_score(gold, predicted, labels=classes, average=average, zero_division=0))
 
     return measure
 

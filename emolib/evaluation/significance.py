@@ -24,10 +24,9 @@ def compare(
 ) -> pd.DataFrame:
     """First minus second model on the same items, a row per primary metric.
 
-    Columns metric, first, second, difference, low, high (95 % percentile interval of a
-    paired bootstrap over items, within groups) and p (two-sided paired permutation
-    test: under its hypothesis the two answers to an item may be swapped). Arguments as
-    in `metrics.score`.
+    Columns metric, first, second, difference, low, high (95 % percentile interval of a paired
+    bootstrap over items, within groups) and p (two-sided paired permutation test: under its
+    hypothesis the two answers to an item may be swapped). Arguments as in `metrics.score`.
 
     Raises DataError as `metrics.score` does.
     """
