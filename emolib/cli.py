@@ -8,35 +8,33 @@ from contextlib import redirect_stdout
 from dataclasses import fields
 from functools import partial, wraps
 from pathlib import Path
-from typing import Annotated, Literal, get_origin, get_type_hints
+from typing import Annotated, Literal, get_origin
 
 import typer
 from typer import Argument, Option
 
-from emolib import DataError, __version__
+from emolib import DataError, __version__, notebooks, runs
 from emolib.annotation.settings import DEFAULT_MODEL, FileSettings, ModelSettings
 
-_LOOKS = {"pretty_exceptions_enable": False, "rich_markup_mode": "markdown"}
+_ABOUT = "Reads affect from text: intensities, valence, emotions; and makes what does."
+_LOOKS = {"pretty_exceptions_enable": False, "rich_markup_mode": "markdown", "help": _ABOUT}
 app = typer.Typer(no_args_is_help=True, add_completion=False, **_LOOKS)
-_INTERRUPTED = 130  # what a shell expects of a program that Ctrl-C stopped
-_INPUT = "CSV, TSV, JSONL, Parquet or .txt (a text per line); - is standard input, a text per line"
-_INPUT += " unless --input-format says otherwise"
+_INPUT = "CSV, TSV, JSONL, Parquet or .txt (a text per line); - is standard input, by default lines"
 _OUTPUT = "CSV, TSV, JSONL or Parquet, by its ending; - is standard output"
-_MODEL = (
-    "a fine-tuning run, an adapter or model folder, a Hub id, a .gguf file; or vader or textblob,"
-)
-_MODEL += " which predict valence alone and need no model"
-_KIND = Option(help="f32, f16, bf16, q8_0, q6_k, q5_k_m, q4_k_m, q4_0, ...")
-_CONVERTER = Option(help="convert_hf_to_gguf.py, if not from make llamacpp")
-_DTYPE = Option(help="float16, bfloat16 or float32")
+_MODEL = "a run, an adapter or model folder, a Hub id, a .gguf; or vader, textblob: valence alone"
+_DONE = "{rows_judged} of them annotated in {seconds:.0f} s ({rows_per_second:.1f} rows/s), peak"
+_DONE += " memory {peak_memory_mb} MB"
+_WHAT = Argument(help="builder: the code that builds AAID")
 RunFile = Annotated[Path, Argument(metavar="RUN.yaml", help="a run file")]
+Numbers = Annotated[list[str] | None, Option(help="a notebook's number, 02")]
 Run = Annotated[str, Argument(metavar="RUN", help="a run, an adapter or its name")]
+Runs = Annotated[list[str] | None, Option(help="runs to average with")]
 Folder = Annotated[Path, Argument(metavar="FOLDER", help="what is made")]
-
-
-@app.callback()
-def _describe() -> None:
-    """Reads affect from text: intensities, valence, emotions; and makes what does."""
+Merged = Annotated[Path, Argument(metavar="FOLDER", help="a model, see merge")]
+Gguf = Annotated[Path, Argument(metavar="FILE.gguf")]
+Kind = Annotated[str, Option(help="f32, f16, bf16, q8_0, q6_k, q5_k_m, q4_k_m, q4_0, ...")]
+Converter = Annotated[str | None, Option(help="convert_hf_to_gguf.py, if not make llamacpp's")]
+Dtype = Annotated[str, Option(help="float16, bfloat16 or float32")]
 
 
 def _command(function):
@@ -57,17 +55,11 @@ def _command(function):
 
 def _add_settings(command):
     """Gives a command in the place of **settings all settings that are options."""
-    kinds, types = (FileSettings, ModelSettings), {}
-    for kind in reversed(kinds):
-        types |= get_type_hints(kind, include_extras=True)
-    defaults = {field.name: field.default for kind in kinds for field in fields(kind)}
     option = partial(inspect.Parameter, kind=inspect.Parameter.KEYWORD_ONLY)
     found = list(inspect.signature(command).parameters.values())[:-1]
-    found += [
-        option(name, default=default, annotation=types[name])
-        for name, default in defaults.items()
-        if get_origin(types[name]) is Annotated
-    ]
+    for each in fields(FileSettings) + fields(ModelSettings):
+        if get_origin(each.type) is Annotated:
+            found.append(option(each.name, default=each.default, annotation=each.type))
     command.__signature__ = inspect.Signature(found)
     command.__annotations__ = {each.name: each.annotation for each in found}
     return command
@@ -103,20 +95,18 @@ def annotate(
     """
     if target == "-":
         settings["output_format"] = settings["output_format"] or "csv"
-    files = FileSettings(**{field.name: settings.pop(field.name) for field in fields(FileSettings)})
+    files = FileSettings(**{each.name: settings.pop(each.name) for each in fields(FileSettings)})
     try:
         _annotate(source, target, text_column, model, files, **settings)
     except KeyboardInterrupt:
         kept = "finished rows kept: the same command with --resume goes on"
-        if target == "-":
-            kept = "nothing kept: that takes a file as OUTPUT"
-        typer.echo(f"\nStopped, {kept}.", err=True)
-        raise typer.Exit(_INTERRUPTED) from None
+        lost = "nothing kept: that takes a file as OUTPUT"
+        typer.echo(f"\nStopped, {lost if target == '-' else kept}.", err=True)
+        raise typer.Exit(130) from None  # what a shell expects after Ctrl-C
 
 
 def _annotate(source: str, target: str, *given, **settings) -> None:
     """Standard output holds the table alone: all else goes to the error stream."""
-    from emolib import runs
     from emolib.annotation import annotate_file
 
     with tempfile.TemporaryDirectory() as folder:
@@ -128,10 +118,8 @@ def _annotate(source: str, target: str, *given, **settings) -> None:
                 shutil.copyfileobj(file, sys.stdout.buffer)
             return
     found = runs.read(f"{path}.run")
-    done = f"{found['settings']['rows']} rows, {found['rows_judged']} of them annotated"
-    speed = f"{found['seconds']:.0f} s ({found['rows_per_second']:.1f} rows/s)"
-    peak = f"peak memory {found['peak_memory_mb']} MB"
-    typer.echo(f"{path}: {done} in {speed}, {peak}", err=True)
+    rows = found["settings"]["rows"]
+    typer.echo(f"{path}: {rows} rows, {_DONE.format(**found)}", err=True)
 
 
 @_command
@@ -141,30 +129,20 @@ def train(file: RunFile):
     For several GPUs: accelerate launch --config_file notebooks/runs/accelerate/fsdp_qlora.yaml -m
     emolib train RUN.yaml
     """
-    from emolib import notebooks
-
     return notebooks.train(file)
 
 
 @_command
-def run(
-    file: RunFile, only: Annotated[list[str] | None, Option(help="a notebook's number, 02")] = None
-):
+def run(file: RunFile, only: Numbers = None):
     """Executes the notebooks with this run file's parameters.
 
     Example: emolib run notebooks/runs/sample.yaml --only 02 --only 03
     """
-    from emolib import notebooks
-
     return notebooks.report(notebooks.run(file, only or ()), file)
 
 
 @_command
-def export(
-    run: Run,
-    folder: Folder,
-    mean_with: Annotated[list[str] | None, Option(help="runs to average with")] = None,
-):
+def export(run: Run, folder: Folder, mean_with: Runs = None):
     """Writes what is needed to use a run's adapter, its weights in float16."""
     from emolib.publishing import export as exporting
 
@@ -172,7 +150,7 @@ def export(
 
 
 @_command
-def merge(run: Run, folder: Folder, dtype: Annotated[str, _DTYPE] = "float16"):
+def merge(run: Run, folder: Folder, dtype: Dtype = "float16"):
     """Writes an adapter and its base as one model, in 16 or 32 bits."""
     from emolib.publishing import gguf
 
@@ -180,12 +158,7 @@ def merge(run: Run, folder: Folder, dtype: Annotated[str, _DTYPE] = "float16"):
 
 
 @_command
-def convert(
-    folder: Annotated[Path, Argument(metavar="FOLDER", help="a model, see merge")],
-    target: Annotated[Path, Argument(metavar="FILE.gguf")],
-    kind: Annotated[str, _KIND] = "q8_0",
-    converter: Annotated[str | None, _CONVERTER] = None,
-):
+def convert(folder: Merged, target: Gguf, kind: Kind = "q8_0", converter: Converter = None):
     """Writes a model as a GGUF file for llama.cpp, in as few bits as wanted."""
     from emolib.publishing import gguf
 
@@ -194,9 +167,7 @@ def convert(
 
 @_command
 def push(
-    what: Annotated[
-        Literal["adapter", "model", "builder"], Argument(help="builder: the code that builds AAID")
-    ],
+    what: Annotated[Literal["adapter", "model", "builder"], _WHAT],
     repo: Annotated[str, Argument(metavar="ORG/NAME")],
     folder: Folder,
     run: Annotated[str | None, Option(help="of an adapter or model: its run")] = None,
