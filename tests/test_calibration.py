@@ -104,9 +104,7 @@ def test_kept_judgements_come_back_rounded(halves, tmp_path):
     for mine, theirs in ((parts["dev"], dev), (parts["test"], test)):
         keys = judgements.KEYS
         assert mine[keys].values.tolist() == theirs[keys].values.tolist()
-        for ours, given in zip(
-            mine["probabilities"], theirs["probabilities"], strict=True
-        ):
+        for ours, given in zip(mine["probabilities"], theirs["probabilities"], strict=True):
             assert ours == {k: pytest.approx(p, abs=6e-5) for k, p in given.items()}
 
 
@@ -150,9 +148,7 @@ def test_each_rule_decides_as_its_name_says():
 def test_labels_count_from_their_threshold_on():
     task = get("E-c")
     given = dict.fromkeys(task.labels, 0.1) | {"joy": 0.4, "love": 0.6}
-    half, lower = (
-        decision_rules.Rules(thresholds=t) for t in ({}, {"joy": 0.4, "love": 0.7})
-    )
+    half, lower = (decision_rules.Rules(thresholds=t) for t in ({}, {"joy": 0.4, "love": 0.7}))
     assert decision_rules.decide_one(task, None, given, np.nan, half) == ("love",)
     assert decision_rules.decide_one(task, None, given, np.nan, lower) == ("joy",)
 
@@ -211,9 +207,7 @@ def test_fast_score_of_labels_is_that_of_the_metrics(seed):
     held = given >= 0.5
     names = ("jaccard", "f1_micro", "f1_macro")
     expected = np.mean([metrics.METRICS[name](gold, held) for name in names])
-    assert decision_rules._score_labels(gold, held) == pytest.approx(
-        expected, abs=1e-12
-    )
+    assert decision_rules._score_labels(gold, held) == pytest.approx(expected, abs=1e-12)
     nothing = np.zeros_like(gold)
     assert decision_rules._score_labels(nothing, nothing) == pytest.approx(1 / 3)
 
@@ -288,7 +282,8 @@ def correlate(judged, task):
 @pytest.mark.slow
 def test_all_answers_are_better_than_one():
     dev, test = tell(seed=1), tell(seed=2)
-    weights, fitted, joined = stacked_regression.join_splits(dev, test)
+    weights, fitted = stacked_regression.fit(dev), stacked_regression.cross_fit(dev)
+    joined = stacked_regression.join(test, weights)
     assert set(weights) == {"EI-reg joy", "EI-oc joy", "V-reg", "V-oc"}
     assert {"EI-oc joy", "V-reg", "E-c joy", "constant"} < set(weights["EI-reg joy"])
     for task in ("EI-reg", "EI-oc", "V-reg", "V-oc"):
@@ -301,9 +296,7 @@ def test_a_development_item_is_joined_by_weights_of_others():
     dev = tell(count=60)
     changed = dev.copy()
     changed.at[0, "gold"] = 9.0  # EI-reg of text "0"
-    before, after = (
-        stacked_regression.cross_fit(each)["mean"] for each in (dev, changed)
-    )
+    before, after = (stacked_regression.cross_fit(each)["mean"] for each in (dev, changed))
     assert before[0] == pytest.approx(after[0])
     assert not np.allclose(before, after, equal_nan=True)
 
@@ -325,15 +318,13 @@ def test_joined_mean_of_one_text_is_that_of_the_table():
 def test_questions_that_were_not_asked(halves):
     dev, test = tell(seed=1), tell(seed=2)
     weights = stacked_regression.fit(dev)
-    with pytest.raises(DataError, match="EI-oc joy: not every text was asked V-oc"):
+    with pytest.raises(DataError, match="EI-oc joy: not every text has an answer to V-oc"):
         stacked_regression.join(test[test["task"] != "V-oc"], weights)
     fewer = stacked_regression.fit(dev[dev["task"] != "V-oc"])
     assert "V-oc" not in fewer and "V-oc" not in fewer["V-reg"]
     other = test[test["task"] == "V-reg"].assign(task="V-A", mean=0.3)
     asked = pd.concat([test, other], ignore_index=True)
-    assert (
-        stacked_regression.join(asked, weights).query("task == 'V-A'")["mean"] == 0.3
-    ).all()
+    assert (stacked_regression.join(asked, weights).query("task == 'V-A'")["mean"] == 0.3).all()
 
 
 # Calibration
@@ -350,8 +341,7 @@ def test_scaling_lowers_the_calibration_error():
     dev, test = (judge(heat=0.4, seed=s, tasks=("EI-oc",)) for s in (1, 2))
     heat = calibration.fit_temperatures(dev)
     before, after = (
-        calibration.measure(calibration.list_confidences(test, each))
-        for each in (None, heat)
+        calibration.measure(calibration.list_confidences(test, each)) for each in (None, heat)
     )
     assert after["calibration_error"].item() < before["calibration_error"].item() / 2
 
@@ -414,8 +404,7 @@ def test_rounded_probabilities_give_sets_too(halves, tmp_path):
     named = {"dev": kept[0], "test": kept[1]}
     parts, _ = judgements.load(judgements.save(tmp_path / "x.parquet", named))
     rounded = [
-        part.assign(gold=half["gold"])
-        for part, half in zip(parts.values(), halves, strict=True)
+        part.assign(gold=half["gold"]) for part, half in zip(parts.values(), halves, strict=True)
     ]
     found, wanted = (conformal.cover_classes(*pair) for pair in (rounded, halves))
     assert np.allclose(found["coverage"], wanted["coverage"], atol=0.05)
@@ -467,12 +456,8 @@ def test_half_widths_are_those_of_mapie(halves):
 
 def test_sets_of_classes_are_those_of_mapie(halves):
     dev, test = (half.query("task == 'V-oc'") for half in halves)
-    (p, gold), (test_p, test_gold) = (
-        judgements.stack(get("V-oc"), side) for side in (dev, test)
-    )
-    model = SplitConformalClassifier(
-        GivenClasses(), list(conformal.LEVELS), prefit=True
-    )
+    (p, gold), (test_p, test_gold) = (judgements.stack(get("V-oc"), side) for side in (dev, test))
+    model = SplitConformalClassifier(GivenClasses(), list(conformal.LEVELS), prefit=True)
     _, sets = model.conformalize(p, gold).predict_set(test_p)
     found = conformal.cover_classes(dev, test)
     covered = sets[np.arange(len(test)), test_gold].mean(0)

@@ -65,6 +65,7 @@ def test_figure_is_drawn_for_any_number_of_our_models(name, models):
 
 
 @each
+@pytest.mark.slow
 def test_same_figure_gives_the_same_bytes(tmp_path, name):
     saved = [
         style.save(FIGURES[name](join(2)), tmp_path / folder / name, "note")
@@ -107,9 +108,7 @@ def test_only_the_best_of_many_are_drawn():
 
 def test_missing_score_is_no_bar():
     rows = join(1)
-    axes = paper_figures.draw_bars(
-        rows[(rows["origin"] != "ours") | (rows.task == "E-c")], 5
-    )
+    axes = paper_figures.draw_bars(rows[(rows["origin"] != "ours") | (rows.task == "E-c")], 5)
     heights = [bar.get_height() for bar in axes.patches if bar.get_hatch()]
     assert np.isnan(heights).tolist() == [True] * 4 + [False]
 

@@ -40,9 +40,7 @@ def closed():
     plt.close("all")
 
 
-LOG = pd.DataFrame(
-    {"step": [1, 2, 2], "loss": [2.0, 1.5, None], "eval_loss": [None, None, 1.7]}
-)
+LOG = pd.DataFrame({"step": [1, 2, 2], "loss": [2.0, 1.5, None], "eval_loss": [None, None, 1.7]})
 FIGURES = {
     "loss": lambda table, scores: score_plots.draw_loss(LOG),
     "scores": lambda table, scores: score_plots.draw_scores(scores),
@@ -60,7 +58,10 @@ def read_texts(figure) -> str:
     return "\n".join(text.get_text() for text in figure.findobj(plt.Text))
 
 
-@pytest.mark.parametrize("name", FIGURES)
+SLOW = pytest.param("features", marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize("name", [SLOW if x == "features" else x for x in FIGURES])
 def test_figure_names_its_axes(table, scores, name):
     drawn = FIGURES[name](table, scores).figure
     drawn.canvas.draw()
@@ -69,6 +70,7 @@ def test_figure_names_its_axes(table, scores, name):
     assert all(axes.has_data() for axes in drawn.axes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["agreement", "labels", "features"])
 def test_same_figure_gives_the_same_bytes(table, scores, tmp_path, name):
     saved = []
@@ -90,9 +92,7 @@ def test_scores_are_drawn_at_their_height_with_their_interval(scores):
     axes = score_plots.draw_scores(scores)
     drawn = [bar.get_height() for bar in axes.patches]
     assert drawn == pytest.approx(scores["value"].tolist())
-    ends = np.concatenate(
-        [np.array(x)[:, 1] for c in axes.collections for x in c.get_segments()]
-    )
+    ends = np.concatenate([np.array(x)[:, 1] for c in axes.collections for x in c.get_segments()])
     assert sorted(ends) == pytest.approx(sorted([*scores["low"], *scores["high"]]))
 
 
@@ -131,9 +131,7 @@ def test_copies_are_drawn_with_their_scores_and_costs():
     ]
     names = ["model", "task", "metric", "value", "low", "high"]
     left, right = score_plots.draw_copies(copies, pd.DataFrame(rows, columns=names))
-    assert [t.get_text() for t in left.get_xticklabels()] == [
-        *("V-reg\nr", "E-c\nJaccard")
-    ]
+    assert [t.get_text() for t in left.get_xticklabels()] == [*("V-reg\nr", "E-c\nJaccard")]
     assert sorted(bar.get_height() for bar in left.patches) == [0.7, 0.7, 0.8, 0.8]
     assert right.get_xlabel() == "weights in memory (MB)"
     shown = {tuple(p.get_offsets()[0]) for p in right.collections}

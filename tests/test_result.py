@@ -48,9 +48,7 @@ def kept():
 @pytest.fixture(scope="module")
 def rows(kept, real_data):
     seed = kept[1]["seed"]
-    dev = aaid.take(
-        aaid.build(seed=seed)["validation"], " ".join(f"{t}=1" for t in AAID), seed
-    )
+    dev = aaid.take(aaid.build(seed=seed)["validation"], " ".join(f"{t}=1" for t in AAID), seed)
     return {"dev": dev, "test": aeb.build(seed=seed)}
 
 
@@ -72,11 +70,16 @@ def rules(judged, kept):
 @pytest.fixture(scope="module")
 def joined(judged, kept):
     """Weights, development and test items: read off all answers about a text."""
-    sides = [
+    dev, test = [
         pd.concat([judged[split], judged[f"{split}_also"]], ignore_index=True)
         for split in ("dev", "test")
     ]
-    return stacked_regression.join_splits(*sides, kept[1]["seed"])
+    weights = stacked_regression.fit(dev)
+    sides = (
+        stacked_regression.cross_fit(dev, kept[1]["seed"]),
+        stacked_regression.join(test, weights),
+    )
+    return weights, *(side.dropna(subset="gold", ignore_index=True) for side in sides)
 
 
 @pytest.fixture(scope="module")
@@ -103,9 +106,7 @@ def test_every_item_was_asked(kept):
     for split, tasks in {"dev": AAID, "test": TASKS}.items():
         assert not parts[split].duplicated(judgements.KEYS).any()
         found = parts[split]["task"].value_counts()
-        sizes = {
-            t: get(t).sizes["dev"] if split == "dev" else get(t).items for t in tasks
-        }
+        sizes = {t: get(t).sizes["dev"] if split == "dev" else get(t).items for t in tasks}
         assert found.to_dict() == sizes
         own = parts[split][parts[split]["task"].isin(AAID)]
         whole = pd.concat([own, parts[f"{split}_also"]])
@@ -133,9 +134,7 @@ def test_shipped_rules_are_those_that_development_items_choose(
 
 
 @pytest.mark.slow
-def test_shipped_widths_and_weights_are_fitted_to_development_items(
-    judged, joined, shipped
-):
+def test_shipped_widths_and_weights_are_fitted_to_development_items(judged, joined, shipped):
     for dev, kept in ((judged["dev"], shipped), (joined[1], shipped.joined)):
         widths = conformal.list_widths(conformal.fit_widths(dev))
         assert kept.half_widths.keys() == widths.keys()
@@ -240,8 +239,7 @@ def trust(judged):
 def held(judged, joined):
     sides = {"as asked": (judged["dev"], judged["test"]), "joined": joined[1:]}
     found = {
-        who: conformal.cover(test, conformal.fit_widths(dev))
-        for who, (dev, test) in sides.items()
+        who: conformal.cover(test, conformal.fit_widths(dev)) for who, (dev, test) in sides.items()
     }
     return pd.concat(found, names=["answers"]).reset_index("answers")
 
@@ -251,9 +249,7 @@ def test_trust_is_that_of_the_judgements(trust):
     known = read("trust").set_index(["state", "task"])["calibration_error"]
     for state, confidences in trust.items():
         for row in calibration.measure(confidences).itertuples():
-            assert known[state, row.task] == pytest.approx(
-                row.calibration_error, abs=1e-6
-            )
+            assert known[state, row.task] == pytest.approx(row.calibration_error, abs=1e-6)
 
 
 @pytest.mark.slow
@@ -297,11 +293,7 @@ def test_readme_shows_the_scores(number):
     for key, line in zip(keys, lines, strict=True):
         for head, pair in pairs.items():
             found = known.loc[(key, *pair)] if (key, *pair) in known.index else None
-            cell = (
-                "–"
-                if found is None
-                else format_cell(found, found["value"] == best[pair])
-            )
+            cell = "–" if found is None else format_cell(found, found["value"] == best[pair])
             assert line[head] == cell, (key, head)
 
 
@@ -375,7 +367,7 @@ def test_notebook_5_draws_the_committed_figures_and_tables(tmp_path, monkeypatch
     notebooks.run_cells(path, {"figures": str(tmp_path)})
     names = [str(p.relative_to(tmp_path)) for p in sorted(tmp_path.glob("**/*.*"))]
     kept = [name for name in names if not name.endswith(".png")]
-    assert f"{NAME}_standings.svg" in kept and len(kept) == 5 + 4 * 3
+    assert f"{NAME}_standings.svg" in kept and len(kept) == 6 + 4 * 3
     for name in kept:
         known = (ROOT / "figures" / name).read_bytes()
         assert (tmp_path / name).read_bytes() == known, name

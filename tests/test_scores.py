@@ -19,6 +19,7 @@ def save(measured, path, rows, folders=None, **columns):
     return path
 
 
+@pytest.mark.slow
 def test_written_scores_are_read_back(measured, sample_aeb, tmp_path):
     path = save(measured, tmp_path / "data" / "a_scores.csv", sample_aeb)
     found = score_files.read_ours(path.parent)

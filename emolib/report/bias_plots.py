@@ -1,4 +1,4 @@
-"""Differences between sides as Axes, as in `plots`. No torch."""
+"""Differences between sides as Axes."""
 
 from collections.abc import Sequence
 
@@ -13,8 +13,8 @@ from emolib.evaluation.bias import MEASURES, SIDES
 def draw_differences(table: pd.DataFrame, axes: Sequence[Axes] | None = None) -> list[Axes]:
     """Differences with intervals per measure, a colour per judge: gender left, race.
 
-    `table`: `compare`'s rows with a column judge, of both kinds, one under another.
-    Both panels have one scale, with zero in the middle.
+    `table`: `bias.compare`'s rows with a column judge, of both kinds, one under another. Both
+    panels have one scale, with zero in the middle.
     """
     if axes is None:
         _, axes = plt.subplots(1, 2, figsize=(7.2, 3.2), sharey=True)
@@ -26,11 +26,9 @@ def draw_differences(table: pd.DataFrame, axes: Sequence[Axes] | None = None) ->
             rows = table[(table["by"] == by) & (table["judge"] == judge)]
             shift = (number - (len(judges) - 1) / 2) * 0.6 / len(judges)
             reach = [rows["difference"] - rows["low"], rows["high"] - rows["difference"]]
-            one.errorbar(
-                rows["difference"], rows["measure"].map(MEASURES.index) + shift,
-                xerr=reach, fmt="o", markersize=4, capsize=2, color=colors[number],
-                label=judge,
-            )  # fmt: skip
+            style = {"color": colors[number], "label": judge, "markersize": 4, "capsize": 2}
+            places = rows["measure"].map(MEASURES.index) + shift
+            one.errorbar(rows["difference"], places, xerr=reach, fmt="o", **style)
         one.axvline(0, color="black", linewidth=0.8)
         frames = table["n"][table["by"] == by].max()
         one.set(title=f"{by}, n = {frames} frames")

@@ -6,13 +6,14 @@ import seaborn as sns
 from matplotlib.axes import Axes
 
 from emolib.evaluation.calibration import cut
+from emolib.evaluation.judgements import name_part
 
 
 def draw_reliability(confidences: dict[str, pd.DataFrame]) -> Axes:
     """Accuracy by confidence, a panel per task, a curve per state; the first panel.
 
-    `confidences`: a state's name to a frame of `calibration.list_confidences`. On the
-    dashed line a confidence of 0.7 is right in seven of ten cases.
+    `confidences`: a state's name to a frame of `calibration.list_confidences`. On the dashed line
+    a confidence of 0.7 is right in seven of ten cases.
     """
     tasks = list(dict.fromkeys(next(iter(confidences.values()))["task"]))
     figure, panels = plt.subplots(
@@ -22,10 +23,8 @@ def draw_reliability(confidences: dict[str, pd.DataFrame]) -> Axes:
         axes.plot([0, 1], [0, 1], color="0.5", linestyle="--", linewidth=1)
         for (state, frame), marker in zip(confidences.items(), "os^v", strict=False):
             bins = cut(frame[frame["task"] == task])
-            axes.plot(
-                bins["confidence"], bins["accuracy"], marker=marker, markersize=3.5,
-                linewidth=1, label=state,
-            )  # fmt: skip
+            style = {"marker": marker, "markersize": 3.5, "linewidth": 1, "label": state}
+            axes.plot(bins["confidence"], bins["accuracy"], **style)
         axes.set(title=task, xlabel="confidence", xlim=(0, 1), ylim=(0, 1), aspect=1)
     panels[0][0].set_ylabel("share that is right")
     handles, labels = panels[0][0].get_legend_handles_labels()
@@ -37,21 +36,14 @@ def draw_reliability(confidences: dict[str, pd.DataFrame]) -> Axes:
 def draw_coverage(table: pd.DataFrame) -> Axes:
     """What intervals and sets promise and hold, per task and emotion; the first panel.
 
-    `table`: rows of `calibration.cover` or `cover_classes` for one kind of task. Left:
-    coverage on test by the promised level (dashed: as promised); right: mean width.
+    `table`: rows of `conformal.cover` or `cover_classes` for one kind of task. Left: coverage on
+    test by the promised level (dashed: as promised); right: mean width.
     """
-    named = table.assign(
-        group=[
-            task if not isinstance(emotion, str) else f"{task} {emotion}"
-            for task, emotion in zip(table["task"], table["emotion"], strict=True)
-        ]
-    )
+    named = table.assign(group=[*map(name_part, table["task"], table["emotion"])])
     figure, panels = plt.subplots(1, 2, figsize=(7.5, 2.8))
     for axes, column in zip(panels, ("coverage", "width"), strict=True):
-        sns.lineplot(
-            named, x="level", y=column, hue="group", style="group", markers=True,
-            dashes=False, ax=axes, legend=column == "width",
-        )  # fmt: skip
+        style = {"hue": "group", "style": "group", "markers": True, "dashes": False}
+        sns.lineplot(named, x="level", y=column, ax=axes, legend=column == "width", **style)
         axes.set(xlabel="promised coverage", xticks=sorted(named["level"].unique()))
     levels = [named["level"].min(), named["level"].max()]
     panels[0].plot(levels, levels, color="0.5", linestyle="--", linewidth=1)

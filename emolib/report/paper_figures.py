@@ -1,9 +1,8 @@
-"""The paper's Figures 2 and 3 with our rows beside the published ones, and our
-difference to each published row.
+"""The paper's Figures 2 and 3 with our rows, and our difference to each published row.
 
-`scores` are frames as `score_files` reads them, concatenated; `number` is that of the
-paper's table: 5 (AEB-1) or 6 (AEB-2). Of many models of ours the `most` best are drawn
-(those with most sub-tasks first), and the legend says so.
+`scores` are frames as `score_files` reads them, concatenated; `number` is that of the paper's
+table: 5 (AEB-1) or 6 (AEB-2). Of many models of ours the `most` best are drawn (those with most
+sub-tasks first), and the legend says so.
 """
 
 from collections.abc import Sequence
@@ -29,6 +28,8 @@ _PRINTED = {  # their published bars
     5: ("EmoLLaMA-chat-13B", "Leaderboard(1)", "GPT-4", "ChatGPT", "Vicuna"),
     6: ("EmoLLaMA-chat-13B", "EmoLLaMA-chat-7B", "GPT4", "ChatGPT", "Vicuna"),
 }
+_ABOVE = {"loc": "lower center", "bbox_to_anchor": (0.5, 1), "ncols": 2}
+_ABOVE |= {"fontsize": 7, "title_fontsize": 7}
 
 
 def draw_bars(scores: pd.DataFrame, number: int, axes: Axes | None = None, most: int = 4) -> Axes:
@@ -44,20 +45,15 @@ def draw_bars(scores: pd.DataFrame, number: int, axes: Axes | None = None, most:
     for index, (label, part, extra) in enumerate(series):
         part = part.set_index("column").reindex(columns)
         places = np.arange(len(columns)) + (index - (len(series) - 1) / 2) * width
-        axes.bar(
-            places, part["value"], width, label=label, color=colors[index], **extra,
-            yerr=reach(part) if extra else None, linewidth=0.5,
-            error_kw={"linewidth": 0.8},
-        )  # fmt: skip
+        style = {"color": colors[index], "linewidth": 0.5, "label": label, **extra}
+        style |= {"yerr": reach(part), "error_kw": {"linewidth": 0.8}} if extra else {}
+        axes.bar(places, part["value"], width, **style)
     axes.axhline(0, color="black", linewidth=0.8)
     axes.set_xticks(np.arange(len(columns)), columns, size=7)
     low = min(0, rows["value"].min(), ours["low"].min() if len(ours) else 0)
     axes.set(ylabel="score", ylim=(low - 0.02, 1), xlim=(-0.6, len(columns) - 0.4))
     axes.grid(axis="x", visible=False)
-    axes.legend(
-        loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2, fontsize=7,
-        title=_explain(ours, most), title_fontsize=7,
-    )  # fmt: skip
+    axes.legend(title=_explain(ours, most), **_ABOVE)
     return axes
 
 
@@ -66,9 +62,8 @@ def draw_forest(
 ) -> list[Axes]:
     """Our score less each published one: a panel per sub-task of Figure 2 or 3.
 
-    `axes` are as many as the panels. The whisker is our 95 % interval, moved by a
-    published number that has none: the difference is less sure than it looks, and the
-    legend says so.
+    `axes` are as many as the panels. The whisker is our 95 % interval, moved by a published number
+    that has none: the difference is less sure than it looks, and the legend says so.
     """
     rows, theirs, ours = _take(scores, number)
     names = list(dict.fromkeys(theirs["model"]))[::-1]
@@ -120,15 +115,11 @@ def _mark(index: int) -> dict:
 
 
 def _label_forest(axes: list[Axes], ours: pd.DataFrame, chosen: list[str]) -> None:
-    figure, labels = (axes[0].figure, [_describe(ours[ours["model"] == m]) for m in chosen])
-    handles = [
-        plt.Line2D([], [], markersize=4, label=label, **_mark(index))
-        for index, label in enumerate(labels)
-    ]
-    figure.legend(
-        handles=handles, loc="lower center", bbox_to_anchor=(0.5, 1), fontsize=7,
-        title=_explain(ours, len(chosen)), title_fontsize=7, ncols=2,
-    )  # fmt: skip
+    figure, handles = axes[0].figure, []
+    for index, model in enumerate(chosen):
+        style = {"label": _describe(ours[ours["model"] == model]), "markersize": 4}
+        handles.append(plt.Line2D([], [], **style, **_mark(index)))
+    figure.legend(handles=handles, title=_explain(ours, len(chosen)), **_ABOVE)
     figure.supxlabel("our score - published score (right of 0: ours is higher)", size=8)
     if not chosen:
         axes[0].set_xlim(-1, 1)

@@ -1,7 +1,7 @@
 """The paper's tables with our rows beside the published ones.
 
-`build_scores` and `build_sizes` make a `Table`; pandas renders it for a notebook
-(`style`) and as Markdown, LaTeX and HTML (`write`).
+`build_scores` and `build_sizes` make a `Table`; pandas renders it for a notebook (`style`) and as
+Markdown, LaTeX and HTML (`write`).
 """
 
 from dataclasses import dataclass
@@ -26,10 +26,10 @@ _CAPTION = (
     " item was asked. Bold: column's best; italic: best of ours; dash: none. {remark}"
 )
 _REMARKS = {
-    5: "E-c: the accuracy the paper prints is no Jaccard index; ours is one and has a"
-    " column of its own (papers/emollms_kdd2024/notes.md).",
-    6: "GoEmotions accuracy: ours counts texts whose labels are met exactly; the paper"
-    " does not define its own (papers/emollms_kdd2024/notes.md).",
+    5: "E-c: the accuracy the paper prints is no Jaccard index; ours is one and has a column of its"
+    " own (papers/emollms_kdd2024/notes.md).",
+    6: "GoEmotions accuracy: ours counts texts whose labels are met exactly; the paper does not"
+    " define its own (papers/emollms_kdd2024/notes.md).",
 }
 _SIZE_CAPTIONS = {
     1: "Table 1 (AAID). Rows of the training data: published (Liu et al. 2024, Table 1,"

@@ -17,36 +17,36 @@ _WIDTH = 44  # characters of a text beside a row
 def summarize(frame: pd.DataFrame) -> pd.DataFrame:
     """A row per text to read: the four intensities, valence, and emotions as words.
 
-    `frame` as `annotate` gives it, with whatever tasks were judged.
+    `frame` as `annotate` gives it, with whatever tasks were predicted.
     """
     found = {name: frame[f"{name}_intensity"] for name in _find_emotions(frame)}
     if "valence" in frame:
         found["valence"] = frame["valence"]
     labels = [name for name in get("E-c").labels if f"has_{name}" in frame]
     if labels:
-        held = frame[[f"has_{name}" for name in labels]].fillna(False).to_numpy(bool)
-        words = [", ".join(np.array(labels)[row]) for row in held]
-        found["emotions"] = pd.Series(words, frame.index)
+        present = frame[[f"has_{name}" for name in labels]].fillna(False).to_numpy(bool)
+        found["emotions"] = [", ".join(np.array(labels)[row]) for row in present]
     return pd.DataFrame({"text": frame["text"], **found})
 
 
 def color(frame: pd.DataFrame):
-    """`summarize`, coloured for a notebook: the darker, the stronger the emotion;
-    valence from red (negative) to blue (positive). A pandas Styler.
+    """`summarize` as a coloured pandas Styler.
+
+    The darker, the stronger the emotion; valence from red (negative) to blue (positive).
     """
     table = summarize(frame)
     emotions = [name for name in EMOTIONS if name in table]
+    valence = [name for name in table if name == "valence"]
     styler = table.style.format(precision=2, na_rep="").hide(axis="index")
     styler = styler.background_gradient("Greens", subset=emotions, vmin=0, vmax=1)
-    if "valence" in table:
-        styler = styler.background_gradient("RdBu", subset=["valence"], vmin=0, vmax=1)
+    styler = styler.background_gradient("RdBu", subset=valence, vmin=0, vmax=1)
     return styler.set_properties(subset=["text"], **{"text-align": "left"})
 
 
 def draw_profile(frame: pd.DataFrame) -> Axes:
     """The four intensities of each text on one line, its valence as a bar beside it.
 
-    The left of two Axes. Texts that were not judged keep an empty line.
+    The left of two Axes. Texts without an annotation keep an empty line.
     """
     emotions = _find_emotions(frame)
     if not emotions or "valence" not in frame:
@@ -60,7 +60,8 @@ def draw_profile(frame: pd.DataFrame) -> Axes:
         style = {"marker": MARKERS[emotion], "linestyle": "none", "label": emotion}
         left.plot(frame[f"{emotion}_intensity"], beside, **style)
     left.set(xlim=(-0.02, 1.02), xlabel="intensity", ylim=(-0.6, len(frame) - 0.4))
-    left.set_yticks(places, [_shorten(text) for text in frame["text"]])
+    lines = [" ".join(str(text).split()) for text in frame["text"]]
+    left.set_yticks(places, [x if len(x) <= _WIDTH else x[: _WIDTH - 1] + "…" for x in lines])
     left.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=4, frameon=False)
     known = frame["valence"].astype(float).to_numpy()
     shades = plt.get_cmap("RdBu")(np.nan_to_num(known, nan=0.5))
@@ -74,28 +75,22 @@ def draw_profile(frame: pd.DataFrame) -> Axes:
 def draw_timeline(frame: pd.DataFrame, times: Iterable, window: str = "7D", marks: int = 3) -> Axes:
     """Valence of each text over time with its running mean, and the four intensities'.
 
-    The upper of two Axes. `times`: one per text, whatever pandas reads as dates;
-    `window`: of the running mean, centred; `marks` lowest and highest texts are named
-    by their dates. Texts without a valence or a date are left out.
+    The upper of two Axes. `times`: one per text, whatever pandas reads as dates; `window`: of the
+    running mean, centred; `marks` lowest and highest texts are named by their dates. Texts without
+    a valence or a date are left out.
     """
     dated = frame.assign(time=pd.to_datetime(pd.Series(list(times), frame.index)))
-    dated = dated.dropna(subset=["valence", "time"]).sort_values("time")
-    dated = dated.set_index("time")
+    dated = dated.dropna(subset=["valence", "time"]).sort_values("time").set_index("time")
     figure, (upper, lower) = plt.subplots(2, 1, figsize=(7, 4.6), sharex=True, height_ratios=(3, 2))
     shades = {"c": dated["valence"], "cmap": "RdBu", "vmin": 0, "vmax": 1}
     upper.scatter(dated.index, dated["valence"], 18, edgecolor="grey", **shades)
     smooth = dated["valence"].rolling(window, center=True).mean()
     upper.plot(smooth, color="black", label=f"mean over {window}")
     order = list(dated["valence"].sort_values().items())  # a date can come twice
+    style = {"textcoords": "offset points", "ha": "center", "fontsize": 7}
     for time, value in (*order[:marks], *order[len(order) - marks :]):
-        upper.annotate(
-            f"{time:%d %b}",
-            (time, value),
-            xytext=(0, 6 if value > 0.5 else -12),
-            textcoords="offset points",
-            ha="center",
-            fontsize=7,
-        )
+        shift = (0, 6 if value > 0.5 else -12)
+        upper.annotate(f"{time:%d %b}", (time, value), xytext=shift, **style)
     upper.set(ylabel="valence", ylim=(-0.08, 1.08), title=f"{len(dated)} texts")
     upper.legend(loc="lower right", bbox_to_anchor=(1, 1), frameon=False)
     for emotion in _find_emotions(dated):
@@ -110,8 +105,3 @@ def draw_timeline(frame: pd.DataFrame, times: Iterable, window: str = "7D", mark
 
 def _find_emotions(frame: pd.DataFrame) -> list[str]:
     return [name for name in EMOTIONS if f"{name}_intensity" in frame]
-
-
-def _shorten(text) -> str:
-    line = " ".join(str(text).split())
-    return line if len(line) <= _WIDTH else line[: _WIDTH - 1] + "…"
