@@ -1,8 +1,7 @@
 """Runs the notebooks with a run file's parameters, which are checked first.
 
-papermill itself only warns of a parameter that a notebook does not know, and passes any type. Here
-both stop a run: before it starts (`run`, `train`), and in the notebook (`check`) for those who call
-papermill themselves.
+papermill only warns of a parameter that a notebook does not know, and passes any type. Here both
+stop a run: before it starts (`run`, `train`), and in the notebook (`check`).
 """
 
 import ast
@@ -20,17 +19,17 @@ from emolib import DataError, files
 
 _WRITTEN = ("out", "figures", "name")  # parameters that say where things are written
 _TYPES = {"int": int, "float": float | int, "str": str, "bool": bool}
-INSTALLS, LOOKS = "nbval-skip", "look"  # tags of cells that `train` leaves out
+INSTALLS, LOOKS = LEFT_OUT = ("nbval-skip", "look")  # tags of cells that `train` leaves out
 
 
-def find_notebooks(folder: str | Path = "notebooks") -> list[Path]:
-    """The numbered notebooks, in order; DataError outside a checkout."""
-    found = sorted(files.place(folder).glob("[0-9][0-9]_*.ipynb"))
+def find_notebooks(only: Collection[str] = ()) -> list[Path]:
+    """The notebooks, in order, or those of some numbers ("02"); DataError if there are none."""
+    folder = files.place("notebooks")
+    found = sorted(folder.glob("[0-9][0-9]_*.ipynb"))
+    found = [path for path in found if not only or path.name[:2] in only]
     if not found:
-        raise DataError(
-            f"no notebooks in {files.place(folder)}: run files need a checkout of the"
-            " project, so start this in one"
-        )
+        hint = "start this in a checkout of the project, with numbers of its notebooks"
+        raise DataError(f"no notebooks {' '.join(only)} in {folder}: {hint}")
     return found
 
 
@@ -41,10 +40,7 @@ def read_parameters(notebook: str | Path) -> dict[str, tuple[str, object]]:
     found = papermill.inspect_notebook(str(notebook))
     if not found:
         raise DataError(f"{notebook}: no cell tagged parameters")
-    return {
-        name: (about["inferred_type_name"], ast.literal_eval(about["default"]))
-        for name, about in found.items()
-    }
+    return {n: (x["inferred_type_name"], ast.literal_eval(x["default"])) for n, x in found.items()}
 
 
 def read_run(file: str | Path, **changes) -> dict:
@@ -56,8 +52,8 @@ def read_run(file: str | Path, **changes) -> dict:
     try:
         given = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (FileNotFoundError, IsADirectoryError):
-        others = ", ".join(sorted(p.stem for p in file.parent.glob("*.yaml")))
-        raise DataError(f"{file}: no such run file (there are: {others})") from None
+        known = ", ".join(sorted(p.stem for p in file.parent.glob("*.yaml")))
+        raise DataError(f"{file}: no such run file (there are: {known})") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise DataError(f"{file}: not readable YAML: {error}") from None
     if not isinstance(given, dict):
@@ -70,22 +66,15 @@ def read_run(file: str | Path, **changes) -> dict:
 def check(namespace: dict, **choices: tuple) -> None:
     """Stops a notebook that papermill gave a parameter it has not, or of another type.
 
-    Call it with `globals()` after the parameters cell; `choices` names the values that a parameter
-    may have. Parameters of the notebooks beside it are let through, as one run file serves them
-    all. DataError names the parameter.
+    Call it with `globals()` after the parameters cell; `choices`: the values that a parameter may
+    have. Those of the notebooks beside it are let through, as one run file serves them all.
     """
     for name, allowed in choices.items():
         if namespace[name] not in allowed:
-            known = ", ".join(map(repr, allowed))
-            raise DataError(f"{name} {namespace[name]!r}: expected one of {known}")
-    given = {}
-    for source in namespace.get("In", []):
-        if source.startswith("# Parameters"):
-            given |= {
-                node.targets[0].id: _evaluate(node.value)
-                for node in ast.parse(source).body
-                if isinstance(node, ast.Assign)
-            }
+            raise DataError(f"{name} {namespace[name]!r}: expected one of {allowed}")
+    cells = [cell for cell in namespace.get("In", []) if cell.startswith("# Parameters")]
+    lines = [node for cell in cells for node in ast.parse(cell).body]
+    given = {n.targets[0].id: _evaluate(n.value) for n in lines if isinstance(n, ast.Assign)}
     own = namespace.get("__annotations__", {})
     known = {name: getattr(kind, "__name__", str(kind)) for name, kind in own.items()}
     beside = {} if given.keys() <= known.keys() else _read_types(find_notebooks())
@@ -93,46 +82,42 @@ def check(namespace: dict, **choices: tuple) -> None:
 
 
 def validate(given: dict, known: dict[str, str], where: str) -> None:
-    """DataError for a parameter that is not in `known` (name -> type), or wrong."""
+    """DataError for a parameter not in `known` (name -> type), wrong, or leading elsewhere."""
     for name, value in given.items():
         if name not in known:
             raise DataError(f"{where}: no parameter {name!r}: there are {', '.join(sorted(known))}")
-        kind = known[name]
+        kind, problem = known[name], ""
         if not isinstance(value, _TYPES[kind]) or (isinstance(value, bool) and kind != "bool"):
-            hint = " (YAML wants a dot in it: 2.0e-4)" if kind == "float" else ""
-            raise DataError(
-                f"{where}: parameter {name} is {reprlib.repr(value):.200}, expected {kind}{hint}"
-            )
-        if name in _WRITTEN:
-            _check_place(name, value, where)
+            problem = f"expected {kind}" + " (YAML wants a dot: 2.0e-4)" * (kind == "float")
+        elif name == "name" and set(value) & {"/", "\\"}:
+            problem = "expected no / or \\"
+        elif name in _WRITTEN:
+            place = posixpath.normpath(value.replace("\\", "/"))
+            problem = "which leads out of the checkout" if f"{place}/".startswith("../") else ""
+        if problem:
+            raise DataError(f"{where}: parameter {name} is {reprlib.repr(value):.200}, {problem}")
 
 
 def run(file: str | Path, only: Collection[str] = ()) -> list[Path]:
     """Executes the notebooks with the parameters in a YAML file; the executed copies.
 
     `only`: numbers of notebooks ("02"), else all. The copies lie under runs/NAME/, NAME being the
-    file's. Prints a line per notebook with its time. DataError, before anything runs, names a
-    parameter that no notebook has or that is of another type.
+    file's. Prints the time of each. DataError as of `read_run`, before anything runs.
     """
     import papermill
 
-    file = Path(file)
-    given = read_run(file)
+    file, given = Path(file), read_run(file)
     if os.environ.get("EMOLIB_DATA"):
         os.environ["EMOLIB_DATA"] = os.path.abspath(os.environ["EMOLIB_DATA"])
     target = files.place("runs") / file.stem / "notebooks"
     target.mkdir(parents=True, exist_ok=True)
     done = []
-    for path in find_notebooks():
-        if only and path.name[:2] not in only:
-            continue
+    options = {"kernel_name": "python3", "progress_bar": False, "cwd": str(files.place("."))}
+    for path in find_notebooks(only):
         print(f"{path.name} ...", end=" ", flush=True)
         started = time.perf_counter()
-        own = {key: given[key] for key in read_parameters(path) if key in given}
-        papermill.execute_notebook(
-            path, target / path.name, own, kernel_name="python3", progress_bar=False,
-            cwd=str(files.place(".")),
-        )  # fmt: skip
+        own = {name: given[name] for name in read_parameters(path) if name in given}
+        papermill.execute_notebook(path, target / path.name, own, **options)
         print(f"{time.perf_counter() - started:.0f} s", flush=True)
         done.append(target / path.name)
     return done
@@ -142,18 +127,15 @@ def train(file: str | Path, **changes) -> Path:
     """The run folder of a run file's training: notebook 2's own cells, without Jupyter.
 
     For launchers that start several processes: `accelerate launch -m emolib train RUN.yaml`.
-    `changes` are parameters in the place of the file's. Cells that only show something (tag `look`)
-    are left out.
+    `changes` are parameters in the place of the file's. Cells with the tag `look` are left out.
     """
-    notebook = next(p for p in find_notebooks() if p.name.startswith("02"))
-    given, known = read_run(file, **changes), read_parameters(notebook)
-    own = {name: value for name, value in given.items() if name in known}
+    (notebook,) = find_notebooks(["02"])
+    given = read_run(file, **changes)
+    own = {name: given[name] for name in read_parameters(notebook) if name in given}
     return run_cells(notebook, own)["run"]
 
 
-def run_cells(
-    notebook: str | Path, given: dict, without: Collection[str] = (INSTALLS, LOOKS)
-) -> dict:
+def run_cells(notebook: str | Path, given: dict, without: Collection[str] = LEFT_OUT) -> dict:
     """The namespace after a notebook's code cells were run in this process.
 
     `given` replaces names after the parameters cell; cells with a tag in `without` are left out.
@@ -172,16 +154,11 @@ def run_cells(
 
 
 def refresh(only: Collection[str] = ()) -> None:
-    """Executes the committed notebooks in place, for committing them with outputs.
-
-    What goes to the error stream (progress bars, kernel notices) is not kept.
-    """
+    """Executes the committed notebooks in place; what goes to the error stream is not kept."""
     import nbformat
     from nbclient import NotebookClient
 
-    for path in find_notebooks():
-        if only and path.name[:2] not in only:
-            continue
+    for path in find_notebooks(only):
         print(f"{path.name} ...", flush=True)
         notebook = nbformat.read(path, as_version=4)
         place = {"metadata": {"path": str(path.parent)}}
@@ -190,8 +167,7 @@ def refresh(only: Collection[str] = ()) -> None:
         for cell in notebook.cells:
             cell.metadata.pop("execution", None)
             if cell.cell_type == "code":
-                kept = [o for o in cell.outputs if o.get("name") != "stderr"]
-                cell.outputs = kept
+                cell.outputs = [o for o in cell.outputs if o.get("name") != "stderr"]
         with files.replacing(path) as temporary:
             nbformat.write(notebook, temporary)
 
@@ -202,32 +178,19 @@ def report(done: list[Path], file: str | Path) -> str:
 
     given = read_run(file)
     figures = files.place(given.get("figures", "runs/sample/figures"))
-    name = given.get("name", "sample")
+    scores = figures / "data" / f"{given.get('name', 'sample')}_scores.csv"
     lines = [f"\nNotebooks, executed: {done[0].parent}", f"Figures: {figures}"]
-    scores = figures / "data" / f"{name}_scores.csv"
     if scores.is_file():
-        table = pd.read_csv(scores)
-        table = table[~table["metric"].str.contains(".", regex=False)]
+        table = pd.read_csv(scores).loc[lambda t: ~t["metric"].str.contains(".", regex=False)]
         wide = table.pivot_table("value", ["task", "metric"], "model", sort=False)
-        shown = wide.head(13).round(2).to_string(na_rep="-")
-        lines += [f"Scores ({scores}):", shown]
+        lines += [f"Scores ({scores}):", wide.head(13).round(2).to_string(na_rep="-")]
         if given.get("data", "sample") == "sample":
             lines.append("Bundled sample: they say nothing about a model's quality.")
     return "\n".join(lines)
 
 
 def _read_types(notebooks: list[Path]) -> dict[str, str]:
-    """Type's name of every parameter that any of the notebooks has."""
     return {name: kind for path in notebooks for name, (kind, _) in read_parameters(path).items()}
-
-
-def _check_place(name: str, value: str, where: str) -> None:
-    """A run file writes where it says, and a relative place lies in the checkout."""
-    plain = value.replace("\\", "/")
-    if name == "name" and "/" in plain:
-        raise DataError(f"{where}: parameter name is {value!r}, expected no / or \\")
-    if posixpath.normpath(plain).split("/")[0] == "..":
-        raise DataError(f"{where}: parameter {name} is {value!r}, which leads out of the checkout")
 
 
 def _evaluate(node: ast.expr):

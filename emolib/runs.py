@@ -5,7 +5,7 @@ import os
 import platform
 import shutil
 import subprocess
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import fields
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -17,29 +17,23 @@ from emolib import DataError
 from emolib.files import write_json
 
 _PACKAGES = (
-    "emolib numpy pandas scipy scikit-learn datasets torch transformers trl peft"
-    " bitsandbytes accelerate"
+    "emolib numpy pandas scipy scikit-learn datasets torch transformers trl peft bitsandbytes"
 )
+_PACKAGES += " accelerate"
 
 
 def provenance() -> dict:
     """When, on what and with which versions and commit something is being made."""
-    return {
-        "made": datetime.now(UTC).isoformat(timespec="seconds"),
-        "commit": _read_commit(),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {_name_gpu()}",
-        "python": platform.python_version(),
-        "versions": {name: found for name in _PACKAGES.split() if (found := _find(name))},
-    }
+    made = datetime.now(UTC).isoformat(timespec="seconds")
+    machine = f"{platform.machine()}, {os.cpu_count()} cores, {_name_gpu()}"
+    versions = {name: found for name in _PACKAGES.split() if (found := _find(name))}
+    about = {"made": made, "commit": _read_commit(), "machine": machine}
+    return about | {"python": platform.python_version(), "versions": versions}
 
 
 @contextmanager
 def opened(folder: str | Path, kind: str, settings: dict):
-    """The run folder, locked: made anew, or taken up again if run.json agrees.
-
-    Raises DataError if another process works in the folder, or if run.json there was made with
-    other settings: the message names each setting that differs.
-    """
+    """The run folder, `locked`: made anew, or taken up again if its run.json `match`es."""
     with locked(folder):
         match(folder, kind, settings)
         yield Path(folder)
@@ -47,67 +41,55 @@ def opened(folder: str | Path, kind: str, settings: dict):
 
 @contextmanager
 def locked(folder: str | Path, empty: bool = False):
-    """The folder, made if need be, while no other process may work in it.
+    """The folder, made if need be; DataError while another process works in it.
 
     What a killed process left half written is removed; with `empty` all that is there.
     """
     folder = Path(folder)
-    with _explaining(folder):
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(folder / ".lock")
-            lock.acquire(timeout=0)
-        except Timeout:
-            raise DataError(f"{folder}: another process works in this run folder") from None
-    try:
+    with ExitStack() as stack:
         with _explaining(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(FileLock(folder / ".lock", timeout=0))
             for path in folder.glob("*") if empty else folder.rglob(".*.[0-9]*.tmp"):
                 if path.is_dir() and not path.is_symlink():
                     shutil.rmtree(path)
                 elif path.name != ".lock":
                     path.unlink(missing_ok=True)
         yield folder
-    finally:
-        lock.release()
 
 
 def match(folder: str | Path, kind: str, settings: dict) -> None:
-    """Writes a new run.json, or compares the one that is there with `settings`."""
+    """Writes a new run.json, or DataError names what differs in the one that is there."""
     path = Path(folder) / "run.json"
     settings = json.loads(json.dumps(settings))  # as it will be read back
-    # A run that made nothing is begun anew.
-    if not path.exists() or not ("finished" in (there := read(folder)) or _has_output(path.parent)):
+    there = read(folder) if path.exists() else {}
+    made = {p.name for p in path.parent.rglob("*") if p.is_file()} - {"run.json", ".lock"}
+    if not there or not ("finished" in there or made):  # a run that made nothing is begun anew
         with _explaining(folder):
             write_json(path, {"kind": kind, "settings": settings, **provenance()})
         return
     if there.get("kind") != kind:
         raise DataError(f"{path}: a {there.get('kind')} run, not a {kind} run")
     before = there["settings"]
-    differs = [
-        f"{key} was {before.get(key)!r}, now {settings.get(key)!r}"
-        for key in sorted(before.keys() | settings.keys())
-        if before.get(key) != settings.get(key)
-    ]
+    names = [key for key in sorted(before | settings) if before.get(key) != settings.get(key)]
+    differs = "; ".join(f"{k} was {before.get(k)!r}, now {settings.get(k)!r}" for k in names)
     if differs:
         raise DataError(
-            f"{folder}: made with other settings ({'; '.join(differs)}):"
-            " take another run folder, or remove this one"
+            f"{folder}: made with other settings ({differs}): remove it or take another"
         )
 
 
 def read(folder: str | Path) -> dict:
     """A run's run.json: kind, settings, provenance and results."""
-    path = Path(folder) / "run.json"
+    path, hint = Path(folder) / "run.json", f"remove {folder} to start anew"
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise DataError(f"{folder}: no run.json, so not a run folder") from None
     except ValueError as error:
-        raise DataError(
-            f"{path}: not readable JSON ({error}): remove {folder} to start anew"
-        ) from None
+        raise DataError(f"{path}: not readable JSON ({error}): {hint}") from None
     if not isinstance(record, dict) or not isinstance(record.get("settings"), dict):
-        raise DataError(f"{path}: no record of a run: remove {folder} to start anew")
+        raise DataError(f"{path}: no record of a run: {hint}")
     return record
 
 
@@ -127,16 +109,16 @@ def read_settings(kind: type, given: dict, what: str, least=None, choices=None):
     if unknown := sorted(set(given) - set(known)):
         raise DataError(f"no {what} setting {', '.join(unknown)}: there are {', '.join(known)}")
     chosen = kind(**given)
+    values = {name: value for name, value in vars(chosen).items() if value is not None}
     for name, limit in (least or {}).items():
-        value = getattr(chosen, name)
-        if value is not None and not value >= limit:  # NaN is not
+        if name in values and not values[name] >= limit:  # NaN is not
             wanted = "above 0" if 0 < limit < 1 else f"{limit} or more"
-            raise DataError(f"{name} is {value}, expected {wanted}")
+            raise DataError(f"{name} is {values[name]}, expected {wanted}")
     for name, allowed in (choices or {}).items():
-        value = getattr(chosen, name)
-        if value is not None and value not in allowed:
-            known = ", ".join(map(str, allowed))
-            raise DataError(f"{name} {value!r}: expected one of {known}")
+        if name in values and values[name] not in allowed:
+            raise DataError(
+                f"{name} {values[name]!r}: expected one of {', '.join(map(str, allowed))}"
+            )
     return chosen
 
 
@@ -144,20 +126,15 @@ def read_settings(kind: type, given: dict, what: str, least=None, choices=None):
 def _explaining(folder: str | Path):
     try:
         yield
+    except Timeout:  # of the lock, an OSError too
+        raise DataError(f"{folder}: another process works in this run folder") from None
     except OSError as error:
         raise DataError(f"{folder}: cannot write this run folder: {error}") from error
 
 
-def _has_output(folder: Path) -> bool:
-    own = ("run.json", ".lock")
-    return any(p.is_file() and p.name not in own for p in folder.rglob("*"))
-
-
 def _find(package: str) -> str | None:
-    try:
+    with suppress(PackageNotFoundError):
         return version(package)
-    except PackageNotFoundError:
-        return None
 
 
 def _read_commit() -> str | None:
@@ -166,11 +143,9 @@ def _read_commit() -> str | None:
     if not (here / ".git").exists():  # installed: a git above it is somebody else's
         return None
     ask = ["git", "-C", str(here), "describe", "--always", "--abbrev=12", "--dirty=+"]
-    try:
+    with suppress(OSError, subprocess.TimeoutExpired):
         done = subprocess.run(ask, capture_output=True, text=True, timeout=10)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout.strip() or None
+        return done.stdout.strip() or None
 
 
 def _name_gpu() -> str:
