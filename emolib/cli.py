@@ -118,8 +118,7 @@ def _annotate(source: str, target: str, *given, **settings) -> None:
                 shutil.copyfileobj(file, sys.stdout.buffer)
             return
     found = runs.read(f"{path}.run")
-    rows = found["settings"]["rows"]
-    typer.echo(f"{path}: {rows} rows, {_DONE.format(**found)}", err=True)
+    typer.echo(f"{path}: {found['settings']['rows']} rows, {_DONE.format(**found)}", err=True)
 
 
 @_command

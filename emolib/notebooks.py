@@ -71,7 +71,7 @@ def check(namespace: dict, **choices: tuple) -> None:
     """
     for name, allowed in choices.items():
         if namespace[name] not in allowed:
-            raise DataError(f"{name} {namespace[name]!r}: expected one of {allowed}")
+            raise DataError(f"{name} {namespace[name]!r}: expected one of {str(allowed)[1:-1]}")
     cells = [cell for cell in namespace.get("In", []) if cell.startswith("# Parameters")]
     lines = [node for cell in cells for node in ast.parse(cell).body]
     given = {n.targets[0].id: _evaluate(n.value) for n in lines if isinstance(n, ast.Assign)}

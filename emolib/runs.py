@@ -27,8 +27,8 @@ def provenance() -> dict:
     made = datetime.now(UTC).isoformat(timespec="seconds")
     machine = f"{platform.machine()}, {os.cpu_count()} cores, {_name_gpu()}"
     versions = {name: found for name in _PACKAGES.split() if (found := _find(name))}
-    about = {"made": made, "commit": _read_commit(), "machine": machine}
-    return about | {"python": platform.python_version(), "versions": versions}
+    about = {"made": made, "commit": _read_commit(), "machine": machine, "versions": versions}
+    return about | {"python": platform.python_version()}
 
 
 @contextmanager
@@ -45,9 +45,8 @@ def locked(folder: str | Path, empty: bool = False):
 
     What a killed process left half written is removed; with `empty` all that is there.
     """
-    folder = Path(folder)
     with ExitStack() as stack:
-        with _explaining(folder):
+        with _explaining(folder := Path(folder)):
             folder.mkdir(parents=True, exist_ok=True)
             stack.enter_context(FileLock(folder / ".lock", timeout=0))
             for path in folder.glob("*") if empty else folder.rglob(".*.[0-9]*.tmp"):

@@ -1,7 +1,4 @@
-"""Texts in, affect out: one row per text, each value with a confidence.
-
-`annotate` for a list of texts; `Annotator` keeps the model for the next texts.
-"""
+"""Texts in, affect out: one row per text, each value with a confidence."""
 
 import hashlib
 from collections.abc import Callable, Iterable
@@ -33,16 +30,13 @@ def annotate(texts: Iterable[str], model: str = DEFAULT_MODEL, **settings) -> pd
 
     anger_intensity and so on for fear, joy, sadness (EI-reg): 0 to 1;
     anger_class and so on (EI-oc): 0 none, 1 low, 2 moderate, 3 high;
-    valence (V-reg): 0 most negative to 1 most positive;
-    valence_class (V-oc): -3 to 3;
+    valence (V-reg): 0 most negative to 1 most positive; valence_class (V-oc): -3 to 3;
     has_anger and so on for eleven emotions (E-c): True or False;
-    each of these with `_confidence`, the model's own probability, 0 to 1, of the class or of the
-      True or False beside it, or that a score lies within 0.1 of the one beside it (after
-      temperature scaling where the model has a calibration.json, as the bundled one has, see
-      notebook 7; else as the model gives it);
-    with `coverage`, anger_intensity_low and _high and so on for every score: the ends of an
-      interval that holds the raters' mean in that share of texts like those of SemEval-2018
-      (split-conformal; a promise about many texts, not about one);
+    each of these with `_confidence`, the model's own probability, 0 to 1, of the value beside it or
+      that a score lies within 0.1 of it (after temperature scaling where the model has a
+      calibration.json, as the bundled one has, see notebook 7);
+    with `coverage`, _low and _high of every score: an interval that holds the raters' mean in that
+      share of texts like those of SemEval-2018 (split-conformal: of many texts, not of one);
     reason: why a text was not annotated, or that it was cut; else missing.
 
     What cannot be annotated (no text, an empty one) is missing and never an exception. Equal texts
@@ -55,29 +49,24 @@ class Annotator:
     """A model, loaded once, that annotates any number of batches of texts.
 
     `columns`: name -> pandas type of what it adds, without `reason`. `settings`: all that decides
-    the values: tasks, model, its weights, precision, form.
+    the values.
     """
 
     def __init__(self, model: str = DEFAULT_MODEL, **settings):
         least, choices = {"max_tokens": 1, "tokens_per_batch": 1}, {"form": FORMS}
         chosen = runs.read_settings(ModelSettings, settings, "annotation", least, choices)
-        tasks = _choose_tasks(model, chosen.tasks or ())
+        tasks = _choose_tasks(model, list(chosen.tasks or ()))
         self.columns = list_columns(tasks, chosen.coverage)
         self._known: dict[bytes, tuple[np.ndarray, str | None]] = {}
         self._hidden = not chosen.progress
-        if model not in lexicons.NAMES:
-            self._backend = LanguageModel(model, tasks, chosen)
-        elif chosen.coverage is not None:
+        lexicon = model in lexicons.NAMES
+        if lexicon and chosen.coverage is not None:
             raise DataError(f"coverage: {model} has no calibrated intervals")
-        else:
-            self._backend = Lexicon(model)
-        names = ("max_tokens", "tokens_per_batch", "coverage")
-        self.settings = {"tasks": tasks, **{name: getattr(chosen, name) for name in names}}
-        self.settings |= self._backend.settings
+        self._backend = Lexicon(model) if lexicon else LanguageModel(model, tasks, chosen)
+        self.settings = {"tasks": tasks, "coverage": chosen.coverage, **self._backend.settings}
+        self.settings |= {name: getattr(chosen, name) for name in least}
 
-    def __call__(
-        self, texts: Iterable[str], advance: Callable[[int], object] | None = None
-    ) -> pd.DataFrame:
+    def __call__(self, texts: Iterable[str], advance: Callable | None = None) -> pd.DataFrame:
         """As `annotate`; `advance` is called with how many more texts are done.
 
         Without `advance` there is a progress bar, unless the settings say otherwise.
@@ -126,20 +115,17 @@ class Annotator:
         usable = [sanitize(t) for t, reason in zip(texts, reasons, strict=True) if not reason]
         predicted = iter(self._backend.predict(usable, report))
         rows = [({}, reason) if reason else next(predicted) for reason in reasons]
-        names = self.columns
-        table = np.array([[row.get(name, np.nan) for name in names] for row, _ in rows])
-        return list(zip(table.round(DIGITS), (reason for _, reason in rows), strict=True))
+        table = [[values.get(name, np.nan) for name in self.columns] for values, _ in rows]
+        return list(zip(np.round(table, DIGITS), (reason for _, reason in rows), strict=True))
 
     def _store(self, new: dict) -> None:
-        """The oldest are forgotten; what is known stays as it was."""
         self._known |= {key: row for key, row in new.items() if key not in self._known}
         for key in list(islice(self._known, max(0, len(self._known) - _KEPT))):
             del self._known[key]
 
 
-def _choose_tasks(model: str, wanted: Iterable[str]) -> list[str]:
+def _choose_tasks(model: str, wanted: list[str]) -> list[str]:
     who, possible = (model, ["V-reg"]) if model in lexicons.NAMES else ("annotate", AAID)
-    wanted = list(wanted)
     for task in wanted:
         if task not in possible:
             raise DataError(f"task {task!r}: {who} predicts {', '.join(possible)}")

@@ -30,22 +30,17 @@ class Lexicon:
 
 
 class LanguageModel:
-    """A language model that answers every task about every text, one instruction each.
-
-    `settings` names what decides the values: model, weights, precision, form, rules.
-    """
+    """A language model; `settings`: its weights, precision, form, rules and so on."""
 
     def __init__(self, name: str, tasks: list[str], chosen: ModelSettings):
         from emolib import models
         from emolib.evaluation import calibration
         from emolib.inference import tree_attention  # torch: not for a lexicon
 
-        options = {key: getattr(chosen, key) for key in _LOADING}
-        model, self.tokenizer = models.load(name, **options)
+        model, self.tokenizer = models.load(name, **{key: getattr(chosen, key) for key in _LOADING})
         self.model = models.merge(model)
         self.shared = tree_attention.fits(self.model, self.tokenizer)
-        self.chosen = chosen
-        about = dict(self.model.settings)
+        self.chosen, about = chosen, dict(self.model.settings)
         self.form = chosen.form or about["prompt_form"] or "paper"
         self.questions = [
             {"task": task, "emotion": emotion, "instruction": instructions(task)[0]}
@@ -60,10 +55,7 @@ class LanguageModel:
         self.settings = {**about, "prompt_form": self.form, "calibration": found}
 
     def predict(self, texts: list[str], report: Callable) -> list[Prediction]:
-        """Values by column, and a reason or None, per text.
-
-        `report` is called with the share of the work that is done, 0 to 1.
-        """
+        """Values by column, and a reason or None, per text; `report` gets the share done."""
         from emolib.inference import constrained
 
         if not texts:
@@ -75,10 +67,8 @@ class LanguageModel:
         questions = constrained.read_questions(rows, tokenizer, model.settings["answers"])
         how = (self.shared, self.chosen.tokens_per_batch, report)
         records = constrained.predict_all(model, tokenizer, questions, *how)
-        return [
-            self._read(records[number * width : (number + 1) * width], reason)
-            for number, reason in enumerate(reasons)
-        ]
+        parts = (records[n : n + width] for n in range(0, len(records), width))
+        return [self._read(part, reason) for part, reason in zip(parts, reasons, strict=True)]
 
     def _shorten(self, text: str) -> tuple[str, str | None]:
         """The part of a text that is read, and the reason to give if it is not all."""
@@ -96,7 +86,7 @@ class LanguageModel:
         answers = [record["probabilities"] for record in records]
         if not all(np.isfinite(list(each.values())).all() for each in answers):
             return {}, "the model's probabilities are not finite numbers"
-        values: dict[str, float] = {}
+        values = {}
         means = join(self.questions, records, self.calibration.weights)
         for question, answer, mean in zip(self.questions, answers, means, strict=True):
             values |= read_record(question, answer, mean, self.calibration, self.level)
@@ -107,16 +97,15 @@ def join(questions: list[dict], records: list[dict], weights: dict) -> list[floa
     """The mean of every answer about one text, joined with the others by `weights`."""
     from emolib.evaluation import stacked_regression  # scikit-learn: not for a lexicon
 
-    inputs: dict[str, float] = {}
-    means: dict[str, float] = {}
+    inputs, means = {}, {}
     for question, record in zip(questions, records, strict=True):
         task, emotion, answer = question["task"], question["emotion"], record["probabilities"]
         mean = means[name_part(task, emotion)] = compute_mean(task, answer)
         inputs |= stacked_regression.read_answers(task, emotion, answer, mean)
-    return [
-        stacked_regression.join_one(inputs, weights[key]) if key in weights else mean
-        for key, mean in means.items()
-    ]
+    joined = {
+        key: stacked_regression.join_one(inputs, weights[key]) for key in means if key in weights
+    }
+    return list((means | joined).values())
 
 
 def _read_level(calibration, coverage: float | None) -> str | None:
@@ -125,6 +114,5 @@ def _read_level(calibration, coverage: float | None) -> str | None:
     level = None if coverage is None else f"{coverage:g}"
     if level not in (None, *known):
         there = f"there are {', '.join(known)}" if known else "this model has none"
-        problem = f"no intervals were calibrated for it: {there} (notebook 7 makes them)"
-        raise DataError(f"coverage {coverage}: {problem}")
+        raise DataError(f"coverage {coverage}: not calibrated: {there} (notebook 7 makes them)")
     return level

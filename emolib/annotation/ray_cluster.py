@@ -1,8 +1,4 @@
-"""`annotate` on a Ray cluster: a folder of Parquet in, a folder of Parquet out.
-
-Needs the extra `scale`. Ray brings the rows to the workers, restarts what dies, and runs on the
-machines it was started on, or on this one.
-"""
+"""`annotate` on a Ray cluster, or on this machine: folders of Parquet in and out. Extra `scale`."""
 
 from contextlib import nullcontext
 from pathlib import Path
@@ -30,20 +26,15 @@ def annotate_folder(
     chunk: int = 512,
     **settings,
 ) -> str:
-    """The target: the source's rows, each with `annotate`'s columns.
-
-    Ray 2.60 is asked to keep the rows' order and was seen not to once: bring a column to sort by
-    where the order matters.
+    """The target: the source's rows, each with `annotate`'s columns (to the precision's rounding).
 
     `workers` processes hold one model each and take `chunk` rows at a time, with `cpus` cores and
-    `gpus` of a GPU apiece (0.5: two share one). Reading and writing need cores of their own: where
-    the workers have them all, Ray waits for ever. Equal texts are computed once per worker. Values
-    are those of `annotate` to the precision's rounding, since other texts share their batches.
-    `settings` as there. `source` and `target` may be addresses that Ray knows (s3://...); a local
-    target appears whole or not at all.
+    `gpus` of a GPU apiece; leave cores free for Ray's reading and writing, or it waits for ever.
+    `settings` as of `annotate`. `source` and `target` may be addresses that Ray knows (s3://...); a
+    local target appears whole or not at all. Ray 2.60 is asked to keep the rows' order and once did
+    not: bring a column to sort by. Ray passes a worker's error on as its own.
 
-    DataError for a missing package, a source without the column or with ours already, and a target
-    that is there. What a worker raises comes as Ray's own error.
+    DataError for a missing package, a source without the column or with ours, and a target there.
     """
     try:
         import ray.data
@@ -57,18 +48,14 @@ def annotate_folder(
     present = rows.schema().names
     if text_column not in present:
         raise DataError(f"{source}: no column {text_column!r}: there are {', '.join(present)}")
-    tasks = settings.get("tasks") or AAID
-    check_free(source, present, list_columns(tasks, settings.get("coverage")))
-    given = (model, text_column, settings | {"progress": False})
-    where = {"num_cpus": cpus, "num_gpus": gpus}
-    where["compute"] = ray.data.ActorPoolStrategy(size=workers)
+    added = list_columns(settings.get("tasks") or AAID, settings.get("coverage"))
+    check_free(source, present, added)
+    how = {"compute": ray.data.ActorPoolStrategy(size=workers), "num_cpus": cpus, "num_gpus": gpus}
+    how |= {"fn_constructor_args": (model, text_column, settings | {"progress": False})}
     # Ray's own blocks are by size, and a million short texts would be one worker's.
     blocks = rows.repartition(target_num_rows_per_block=chunk)
-    how = {"batch_size": chunk, "batch_format": "pyarrow", "fn_constructor_args": given}
-    annotated = blocks.map_batches(_Worker, **how, **where)
+    annotated = blocks.map_batches(_Worker, batch_size=chunk, batch_format="pyarrow", **how)
     with nullcontext(target) if remote else replacing(Path(target).absolute()) as place:
-        if not remote:
-            place.mkdir()
         annotated.write_parquet(str(place), min_rows_per_file=_ROWS_PER_FILE)
     return str(target)
 
@@ -79,8 +66,7 @@ class _Worker:
 
     def __call__(self, rows: pa.Table) -> pa.Table:
         texts = rows.column(self.column).to_pylist()
-        frame = self.annotator(texts).drop(columns="text")
-        made = pa.Table.from_pandas(frame, preserve_index=False)
-        for name in made.column_names:
+        made = pa.Table.from_pandas(self.annotator(texts), preserve_index=False)
+        for name in made.column_names[1:]:  # after the text
             rows = rows.append_column(name, made.column(name))
         return rows

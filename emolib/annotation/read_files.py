@@ -1,7 +1,7 @@
 """Files of texts, read in chunks of rows: CSV, TSV, JSONL, Parquet, lines.
 
-A CSV's cells stay the strings they are ("007" stays "007"); JSONL's and Parquet's values keep their
-types where the target has them. Nothing in a file is evaluated.
+A CSV's cells stay strings ("007" stays "007"); JSONL's and Parquet's values keep their types where
+the target has them. Nothing in a file is evaluated.
 """
 
 import csv
@@ -57,8 +57,7 @@ def inspect(path: str | Path, column: str = "text", format: str | None = None, *
     """The file's `Source`, after all of it was read once: nothing fails hours later.
 
     `options`: `Source`'s encoding, delimiter (None: a comma, a tab for TSV), quotes. DataError
-    names the file and line of what cannot be read, and the columns there are if `column` is not
-    among them.
+    names the file and line of what cannot be read, or the columns that there are.
     """
     path = Path(path)
     if not path.is_file():
@@ -75,7 +74,16 @@ def inspect(path: str | Path, column: str = "text", format: str | None = None, *
     for names, chunk in _read_chunks(source, 4096):
         rows += len(chunk)
         columns |= Counter(names)
-    _check_columns(source, columns)
+    for name, times in columns.items():
+        if times > 1:
+            raise DataError(f"{path}: two columns are called {name!r}")
+        if name != sanitize(name):  # only JSON can spell such a thing
+            raise DataError(f"{path}: the column name {name!r} holds half a character")
+    if column not in columns:
+        there = ", ".join(columns) or "none"
+        if len(columns) == 1 and format in ("csv", "tsv"):
+            there += " (or the delimiter is another)"
+        raise DataError(f"{path}: no column {column!r}: there are {there}")
     return replace(source, rows=rows, columns=tuple(columns))
 
 
@@ -87,21 +95,6 @@ def read(source: Source, size: int) -> Iterator[pd.DataFrame]:
             yield rows.to_pandas(types_mapper=pd.ArrowDtype, ignore_metadata=True)
         else:
             yield pd.DataFrame(rows, columns=list(source.columns), dtype=kind)
-
-
-def _check_columns(source: Source, columns: dict[str, int]) -> None:
-    path, column = source.path, source.column
-    delimited = len(columns) == 1 and source.format in ("csv", "tsv")
-    hint = " (or the delimiter is another)" if delimited else ""
-    twice = [name for name, times in columns.items() if times > 1]
-    if twice:
-        raise DataError(f"{path}: two columns are called {twice[0]!r}")
-    for name in columns:
-        if name != sanitize(name):  # only JSON can spell such a thing
-            raise DataError(f"{path}: the column name {name!r} holds half a character")
-    if column not in columns:
-        there = ", ".join(columns) or "none"
-        raise DataError(f"{path}: no column {column!r}: there are {there}{hint}")
 
 
 def _read_chunks(source: Source, size: int) -> Iterator[tuple]:
@@ -126,8 +119,7 @@ def _read_parquet(source: Source, size: int) -> Iterator[tuple]:
                 yield schema.names, batch
     except (pa.ArrowException, OSError, ValueError) as error:
         raise DataError(f"{source.path}: not readable Parquet ({error})") from None
-    kinds = [field.type for field in schema if field.name == source.column]
-    for kind in kinds:
+    for kind in (field.type for field in schema if field.name == source.column):
         if (kind.value_type if pa.types.is_dictionary(kind) else kind) not in _TEXTS:
             raise DataError(f"{source.path}: column {source.column!r} holds {kind}, not texts")
 
@@ -153,11 +145,7 @@ def _read_lines(source: Source) -> Iterator[list[str]]:
 
 
 def _read_cells(source: Source) -> Iterator[list[str]]:
-    """A CSV's header, then its rows, all of the header's length.
-
-    By `csv`, not by pandas: that one fills short rows up and does not name the line of a quotation
-    mark that is never closed.
-    """
+    # Not by pandas, which fills short rows up and names no line of a quotation mark never closed.
     csv.field_size_limit(2**31 - 1)
     quoting = csv.QUOTE_MINIMAL if source.quotes else csv.QUOTE_NONE
     rows = csv.reader(_read_text(source), delimiter=source.delimiter, strict=True, quoting=quoting)
@@ -178,8 +166,7 @@ def _read_cells(source: Source) -> Iterator[list[str]]:
 
 
 def _read_json(source: Source) -> Iterator[dict]:
-    """No header, then the records."""
-    yield {}
+    yield {}  # no header
     for number, line in enumerate(_read_text(source), start=1):
         if not line.strip():
             continue

@@ -15,12 +15,8 @@ _FORMULAS = "for spreadsheets: an apostrophe before cells that begin like a form
 
 
 def _explain(help: str, *names: str):
-    return Option(*names, help=help)
-
-
-def _off(name: str, help: str):
-    """The option that switches off what is on."""
-    return Option(f" /{name}", help=help, show_default=False)
+    """An option; " /--name" switches off what is on."""
+    return Option(*names, help=help, show_default=not any("/" in name for name in names))
 
 
 @dataclass(frozen=True)
@@ -51,6 +47,6 @@ class FileSettings:
     output_format: Annotated[Format | None, _explain("if the ending does not; csv for -")] = None
     encoding: Annotated[str, _explain("of the input")] = "utf-8"
     delimiter: Annotated[str | None, _explain("of a CSV; else a comma, a tab for TSV")] = None
-    quotes: Annotated[bool, _off("--plain-quotes", "a CSV's quotation marks are text")] = True
+    quotes: Annotated[bool, _explain("a CSV's quotation marks are text", " /--plain-quotes")] = True
     escape_formulas: Annotated[bool, _explain(_FORMULAS, "--escape-formulas")] = False
-    progress: Annotated[bool, _off("--quiet", "no progress bar")] = True
+    progress: Annotated[bool, _explain("no progress bar", " /--quiet")] = True

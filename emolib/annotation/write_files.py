@@ -14,30 +14,27 @@ from emolib import files
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")  # a spreadsheet runs what begins so
 
 
-def write(
-    frames: Iterable[pd.DataFrame], path: str | Path, format: str, escape: bool = False
-) -> None:
+def write(frames: Iterable, path: str | Path, format: str, escape: bool = False) -> None:
     """Frames of the same columns as one file, whole or not at all.
 
-    What CSV, TSV and Parquet have no type for (JSONL's mixed values, lists in a CSV) stands there
-    as JSON. `escape`: in CSV and TSV an apostrophe stands before what a spreadsheet would run as a
-    formula, in names of columns, too; off, because "@name" and "-5" are common and meant.
+    What a format has no type for (JSONL's mixed values, lists in a CSV) stands there as JSON.
+    `escape`: in CSV and TSV an apostrophe stands before what a spreadsheet would run as a formula;
+    off, because "@name" and "-5" are common and meant.
     """
     with files.replacing(path) as temporary:
         if format == "parquet":
             _write_parquet((_spell(frame, pd.ArrowDtype) for frame in frames), temporary)
             return
-        delimiter = "\t" if format == "tsv" else ","
         # Half a character is written as its escape, which is what JSON has for it.
         with temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
             for number, frame in enumerate(frames):
                 if format == "jsonl":
                     file.writelines(_write_json(frame))
                 else:
-                    _write_cells(_spell(frame), file, delimiter, escape, not number)
+                    _write_cells(_spell(frame), file, format, escape, not number)
 
 
-def _write_cells(frame: pd.DataFrame, file, delimiter: str, escape: bool, header: bool) -> None:
+def _write_cells(frame: pd.DataFrame, file, format: str, escape: bool, header: bool) -> None:
     texts = [name for name in frame if frame[name].dtype == "str"]
     # Python 3.11 quotes no lone \r, where readers would break the line.
     whole = [frame.columns.to_series(), *(frame[name] for name in texts)]
@@ -47,9 +44,9 @@ def _write_cells(frame: pd.DataFrame, file, delimiter: str, escape: bool, header
             risky = frame[name].str.startswith(_FORMULA, na=False)
             frame[name] = frame[name].where(~risky, "'" + frame[name])
         frame.columns = ["'" * n.startswith(_FORMULA) + n for n in frame]
-    layout = {"sep": delimiter, "index": False, "lineterminator": "\n"}
-    quoting = csv.QUOTE_ALL if returns else csv.QUOTE_MINIMAL
-    frame.to_csv(file, header=header, quoting=quoting, **layout)
+    layout = {"sep": "\t" if format == "tsv" else ",", "lineterminator": "\n"}
+    layout["quoting"] = csv.QUOTE_ALL if returns else csv.QUOTE_MINIMAL
+    frame.to_csv(file, index=False, header=header, **layout)
 
 
 def _write_parquet(frames: Iterator[pd.DataFrame], path: Path) -> None:
@@ -64,8 +61,8 @@ def _write_parquet(frames: Iterator[pd.DataFrame], path: Path) -> None:
 
 def _write_json(frame: pd.DataFrame) -> Iterator[str]:
     for values in zip(*(frame[name].tolist() for name in frame), strict=True):
-        plain = [None if _is_missing(value) else value for value in values]
-        record = dict(zip(frame, plain, strict=True))
+        pairs = zip(frame, values, strict=True)
+        record = {name: None if _is_missing(value) else value for name, value in pairs}
         yield json.dumps(record, ensure_ascii=False, default=str) + "\n"
 
 
