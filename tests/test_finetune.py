@@ -441,7 +441,7 @@ def test_no_row_that_is_short_enough_is_an_error(rows, tiny_model, tmp_path):
 
 def test_row_whose_prompt_merges_with_its_answer_is_refused(byte_tokenizer):
     rows = Dataset.from_list([{"prompt": "can be infer", "completion": "red"}])
-    with pytest.raises(DataError, match=r"row 0: .* merges .* 'red': take another"):
+    with pytest.raises(DataError, match=r"merges .* 'red': take another"):
         tokens.keep_short(rows, byte_tokenizer, 100)
 
 
@@ -645,7 +645,7 @@ def test_start_in_a_pickle_is_refused(tuned, rows, tiny_model, tmp_path):
     weights = start / "adapter_model.safetensors"
     torch.save(load_file(weights), start / "adapter_model.bin")
     weights.unlink()
-    with pytest.raises(DataError, match=r"has no adapter_model\.safetensors"):
+    with pytest.raises(DataError, match=r"start: no adapter_model\.safetensors"):
         finetune(*rows, tiny_model, tmp_path / "run", **STILL | {"start": str(start)})
     assert not list(tmp_path.glob("run/run.json"))
 

@@ -7,26 +7,16 @@ torch.
 from importlib import import_module
 
 _NAMES = {
-    "load": "loading",
-    "load_tokenizer": "loading",
-    "merge": "loading",
-    "prepare": "loading",
-    "copy_adapter": "loading",
-    "choose_precision": "precision",
-    "DTYPES": "precision",
-    "hash_weights": "weight_files",
-    "resolve": "locate",
-    "ALIASES": "catalog",
-    "BUNDLED": "catalog",
-    "SERIES": "catalog",
+    "loading": ("load", "load_tokenizer", "merge", "prepare", "copy_adapter", "BACKENDS"),
+    "precision": ("choose_precision", "DTYPES"),
+    "weight_files": ("hash_weights",),
+    "locate": ("resolve",),
+    "catalog": ("ALIASES", "BUNDLED", "SERIES"),
 }
 
 
 def __getattr__(name: str):
-    if name not in _NAMES:
-        raise AttributeError(f"emolib.models has no {name!r}")
-    return getattr(import_module(f"emolib.models.{_NAMES[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted(_NAMES)
+    for module, names in _NAMES.items():
+        if name in names:
+            return getattr(import_module(f"emolib.models.{module}"), name)
+    raise AttributeError(f"emolib.models has no {name!r}")

@@ -1,14 +1,14 @@
 """A GGUF file asked through llama.cpp, which keeps it quantized. Optional.
 
-Needs llama-cpp-python (the extra `llamacpp`). Prompts and the answers they allow become a tree of
-tokens, as in `prefix_tree`: a token belongs to every sequence that runs through it, and llama.cpp
-lets it attend to its sequences, so that what is shared is computed once. Tokens come from the
-file's own tokenizer as transformers reads it.
+Needs llama-cpp-python (the extra `llamacpp`). Prompts and their allowed answers become a tree of
+tokens, as in `prefix_tree`: llama.cpp lets a token attend to every sequence that runs through it,
+so that what is shared is computed once. transformers reads the file's own tokenizer.
 """
 
 import ctypes
 import os
 from collections.abc import Sequence
+from itertools import islice, takewhile
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -29,37 +29,33 @@ class LlamaCpp:
     shares = True
 
     def __init__(self, path: Path, device: str, context: int = CONTEXT):
-        self._cpp = _import()
+        self._cpp = cpp = _import()
         self.path, self.context = path, context
         self._model = self._context = self._writer = None
-        self._cpp.llama_log_set(_SILENT, ctypes.c_void_p(0))
-        self._cpp.llama_backend_init()
-        options = self._cpp.llama_model_default_params()
-        self._layers = -1 if device.startswith("cuda") else 0
-        options.n_gpu_layers = self._layers
-        self._model = self._cpp.llama_model_load_from_file(os.fsencode(path), options)
+        cpp.llama_backend_init()
+        options = cpp.llama_model_default_params()
+        options.n_gpu_layers = self._layers = -1 if device.startswith("cuda") else 0
+        self._model = cpp.llama_model_load_from_file(os.fsencode(path), options)
         if not self._model:
             raise DataError(f"{path}: llama.cpp cannot read it (damaged, or too new)")
-        if self._cpp.llama_model_has_encoder(self._model):
+        if cpp.llama_model_has_encoder(self._model):
             raise DataError(f"{path}: a model with an encoder: take backend='transformers'")
-        self._context = self._cpp.llama_init_from_model(self._model, self._configure())
-        if not self._context:
-            raise DataError(f"{path}: llama.cpp finds no memory for {context} tokens")
-        vocabulary = self._cpp.llama_model_get_vocab(self._model)
-        self._width = self._cpp.llama_vocab_n_tokens(vocabulary)
-        self.kind = _read_text(self._cpp.llama_model_desc, self._model)  # such as "llama 135M Q4_1"
-        self.size = int(self._cpp.llama_model_size(self._model))  # bytes
-
-    def _configure(self):
-        options = self._cpp.llama_context_default_params()
-        options.n_ctx = options.n_batch = options.n_ubatch = self.context
+        options = cpp.llama_context_default_params()
+        options.n_ctx = options.n_batch = options.n_ubatch = context
         options.n_seq_max, options.kv_unified = MOST_SEQUENCES, True
         # Its defaults round keys and values to 16 bits, which moved probabilities of a small model
         # by 0.006; in float32 they are those of transformers to 0.00002.
         options.type_k = options.type_v = _F32
         options.flash_attn_type = 0
         options.n_threads = options.n_threads_batch = torch.get_num_threads()
-        return options
+        self._context = cpp.llama_init_from_model(self._model, options)
+        if not self._context:
+            raise DataError(f"{path}: llama.cpp finds no memory for {context} tokens")
+        self._width = cpp.llama_vocab_n_tokens(cpp.llama_model_get_vocab(self._model))
+        about = ctypes.create_string_buffer(256)
+        cpp.llama_model_desc(self._model, about, len(about))
+        self.kind = about.value.decode("utf-8", "replace")  # such as "llama 135M Q4_1"
+        self.size = int(cpp.llama_model_size(self._model))  # bytes
 
     def close(self) -> None:
         """Gives the memory back; the model answers nothing after that."""
@@ -73,20 +69,16 @@ class LlamaCpp:
 
     def score_answers(self, questions: Sequence) -> list[np.ndarray]:
         """Probabilities of the allowed answers [answers] per `constrained.Question`."""
-        found: list = []
-        for part in _split(questions, self.context):
-            found += self._score(part)
-        return found
+        return [each for part in _split(questions, self.context) for each in self._score(part)]
 
     def _score(self, questions) -> list[np.ndarray]:
-        tree, ends = _Tree(), []
+        tree, ends, found = _Tree(), [], []
         for question in questions:
             paths, spots = question.choices.list_paths()
             nodes = [tree.add([*question.ids, *path]) for path in paths]
             start = len(question.ids) - 1
             ends.append([nodes[path][start + depth] for path, depth in spots])
         logits = self._decode(tree, {node for each in ends for node in each})
-        found = []
         for question, each in zip(questions, ends, strict=True):
             picked = np.stack([logits[n][question.choices.candidates] for n in each])
             measured = question.choices.measure(torch.from_numpy(picked)[None])
@@ -94,35 +86,24 @@ class LlamaCpp:
         return found
 
     def write(self, prompts: list[list[int]], tokens: int, ends: set[int]) -> list:
-        """The likeliest continuation of each prompt, at most `tokens`, without its end.
-
-        Prompts are taken in the order of their tokens; what one shares with the one before is not
-        computed again.
-        """
+        """The likeliest continuation of each prompt, at most `tokens`, without its end."""
         if self._writer is None:
-            cpus = torch.get_num_threads()
-            self._writer = self._cpp.Llama(
-                str(self.path), n_ctx=self.context, n_batch=self.context,
-                n_gpu_layers=self._layers, n_threads=cpus, n_threads_batch=cpus,
-                type_k=_F32, type_v=_F32, verbose=False,
-            )  # fmt: skip
+            options = dict.fromkeys(("n_ctx", "n_batch"), self.context)
+            options |= dict.fromkeys(("n_threads", "n_threads_batch"), torch.get_num_threads())
+            options |= {"n_gpu_layers": self._layers, "type_k": _F32, "type_v": _F32}
+            self._writer = self._cpp.Llama(str(self.path), **options, verbose=False)
         texts: list = [None] * len(prompts)
+        # What a prompt shares with the one before is not computed again.
         for number in sorted(range(len(prompts)), key=lambda n: prompts[n]):
             self._check(len(prompts[number]) + tokens)
-            answer: list[int] = []
-            for token in self._writer.generate(prompts[number], temp=0.0):
-                if token in ends or len(answer) == tokens:
-                    break
-                answer.append(token)
-            texts[number] = answer
+            following = islice(self._writer.generate(prompts[number], temp=0.0), tokens)
+            texts[number] = list(takewhile(lambda token: token not in ends, following))
         return texts
 
     def _check(self, tokens: int) -> None:
         if tokens > self.context:
-            raise DataError(
-                f"{self.path}: a prompt of {tokens} tokens, llama.cpp holds"
-                f" {self.context} here: shorten the text (max_tokens)"
-            )
+            limit = f"llama.cpp holds {self.context} here: shorten the text (max_tokens)"
+            raise DataError(f"{self.path}: a prompt of {tokens} tokens, {limit}")
 
     def _decode(self, tree: "_Tree", wanted: set[int]) -> dict:
         """Logits [vocabulary] after each wanted node."""
@@ -137,26 +118,21 @@ class LlamaCpp:
                 for k, sequence in enumerate(tree.members[n]):
                     batch.seq_id[n][k] = sequence
                 batch.logits[n] = n in wanted
-            memory = self._cpp.llama_get_memory(self._context)
-            self._cpp.llama_memory_clear(memory, True)
+            self._cpp.llama_memory_clear(self._cpp.llama_get_memory(self._context), True)
             if self._cpp.llama_decode(self._context, batch):
                 raise MemoryError(f"llama.cpp could not compute {count} tokens")
-            return {n: self._read(n) for n in sorted(wanted)}
+            rows = {n: self._cpp.llama_get_logits_ith(self._context, n) for n in sorted(wanted)}
+            shape = (self._width,)
+            return {n: np.ctypeslib.as_array(row, shape).copy() for n, row in rows.items()}
         finally:
             self._cpp.llama_batch_free(batch)
-
-    def _read(self, node: int) -> np.ndarray:
-        row = self._cpp.llama_get_logits_ith(self._context, node)
-        return np.ctypeslib.as_array(row, (self._width,)).copy()
 
 
 class _Tree:
     """Sequences that begin alike, every token once, with the sequences through it."""
 
     def __init__(self):
-        self.tokens: list[int] = []
-        self.places: list[int] = []  # position in the sequence
-        self.members: list[list[int]] = []
+        self.tokens, self.places, self.members = [], [], []  # places: positions in a sequence
         self._below: dict[tuple[int, int], int] = {}
         self._count = 0
 
@@ -164,15 +140,13 @@ class _Tree:
         """The nodes of a sequence's tokens."""
         node, path = -1, []
         for place, token in enumerate(ids):
-            following = self._below.get((node, token))
-            if following is None:
-                following = self._below[node, token] = len(self.tokens)
+            node = self._below.setdefault((node, token), len(self.tokens))
+            if node == len(self.tokens):
                 self.tokens.append(token)
                 self.places.append(place)
                 self.members.append([])
-            self.members[following].append(self._count)
-            path.append(following)
-            node = following
+            self.members[node].append(self._count)
+            path.append(node)
         self._count += 1
         return path
 
@@ -192,28 +166,21 @@ def _split(questions: Sequence, context: int):
         yield part
 
 
-def _read_text(ask, model) -> str:
-    buffer = ctypes.create_string_buffer(256)
-    ask(model, buffer, len(buffer))
-    return buffer.value.decode("utf-8", "replace")
-
-
 def quantize(source: Path, target: Path, kind: str) -> None:
-    """Writes a GGUF file in 16 bits again in fewer, such as "q4_k_m".
+    """Writes a GGUF file in 16 bits again in fewer, such as "q4_k_m"; DataError where it cannot.
 
-    DataError where llama.cpp cannot. A layer whose width does not fit the kind's blocks gets more
-    bits.
+    A layer whose width does not fit the kind's blocks gets more bits.
     """
     cpp = _import()
     names = {n.lower(): n for n in dir(cpp) if n.startswith("LLAMA_FTYPE_MOSTLY_")}
     options = cpp.llama_model_quantize_default_params()
     options.ftype = getattr(cpp, names[f"llama_ftype_mostly_{kind}"])
-    cpp.llama_log_set(_SILENT, ctypes.c_void_p(0))
     if cpp.llama_model_quantize(os.fsencode(source), os.fsencode(target), options):
         raise DataError(f"{source}: llama.cpp cannot write it as {kind}")
 
 
 def _import():
+    """The package, made silent: it reports every tensor that it loads."""
     try:
         import llama_cpp
     except ImportError as error:
@@ -221,9 +188,8 @@ def _import():
             f"llama.cpp is not installed ({error}): make llamacpp, or"
             " pip install 'emolib[llamacpp]', which needs a C++ compiler"
         ) from None
+    llama_cpp.llama_log_set(_SILENT, ctypes.c_void_p(0))
     return llama_cpp
 
 
-@ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)
-def _SILENT(level, text, data):
-    """llama.cpp reports every tensor that it loads."""
+_SILENT = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)(lambda *_: None)

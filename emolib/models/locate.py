@@ -36,24 +36,19 @@ def find_file(name: str | Path) -> Path | None:
 def split_adapter(name: str | Path, adapter: str | Path | None):
     """Base model and adapter folder; a run folder stands for the adapter inside it."""
     name, adapter = (BUNDLED.get(str(each), each) for each in (name, adapter))
-    if adapter is None and _find_adapter(name):
-        name, adapter = None, name
-    if adapter is None:
-        return _enter(name), None
-    folder = _find_adapter(adapter)
-    if not folder:
-        raise DataError(
-            f"{adapter}: no adapter_config.json there: not an adapter folder,"
-            " or a fine-tuning run that is not finished"
-        )
-    return _enter(name or _read_base(folder)), folder
+    folder = _find_adapter(adapter or name)
+    if folder:
+        return _enter(name if adapter else _read_base(folder)), folder
+    if adapter:
+        reason = "not an adapter folder, or a fine-tuning run that is not finished"
+        raise DataError(f"{adapter}: no adapter_config.json there: {reason}")
+    return _enter(name), None
 
 
 def _enter(base: str | Path) -> str | Path:
     """The model inside a run that tuned all weights; any other base as it is."""
     inside = Path(base) / FULL
-    whole = (inside / "config.json").is_file() and _has_record(Path(base))
-    return inside if whole else base
+    return inside if (inside / "config.json").is_file() and _has_record(Path(base)) else base
 
 
 def _has_record(folder: Path) -> bool:
@@ -68,10 +63,8 @@ def trace(base: str | Path) -> str | Path:
 
 
 def _find_adapter(name: str | Path) -> Path | None:
-    for folder in (Path(name), Path(name) / "adapter"):
-        if (folder / "adapter_config.json").is_file():
-            return folder
-    return None
+    places = (Path(name), Path(name) / "adapter")
+    return next((each for each in places if (each / "adapter_config.json").is_file()), None)
 
 
 def _read_base(adapter: Path) -> str:

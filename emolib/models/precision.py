@@ -9,7 +9,6 @@ from transformers import BitsAndBytesConfig
 
 from emolib import DataError
 
-_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # from malloc.h
 QUANTIZATIONS = (None, "nf4", "int8")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -42,20 +41,17 @@ def choose_precision(device: str = "auto", dtype: str | None = None) -> Precisio
     CPU: float32. CUDA from compute capability 8: bfloat16. Older cards, such as a T4: float16,
     because they only emulate bfloat16 (`is_bf16_supported` says True there).
     """
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
     if dtype is not None and dtype not in DTYPES:
         raise DataError(f"dtype {dtype!r}: expected one of {', '.join(DTYPES)} or None")
-    on_gpu = device.startswith("cuda")
-    if dtype is None:
-        dtype = "float32"
-        if on_gpu:
-            modern = torch.cuda.get_device_capability(device)[0] >= 8
-            dtype = "bfloat16" if modern else "float16"
-    mixed = {"bfloat16": "bf16", "float16": "fp16"}.get(dtype)
-    if not on_gpu and mixed == "fp16":
-        mixed = None
-    return Precision(device, DTYPES[dtype], mixed)
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    mixed = {"bfloat16": "bf16"}
+    if device.startswith("cuda"):
+        modern = torch.cuda.get_device_capability(device)[0] >= 8
+        dtype = dtype or ("bfloat16" if modern else "float16")
+        mixed["float16"] = "fp16"
+    dtype = dtype or "float32"
+    return Precision(device, DTYPES[dtype], mixed.get(dtype))
 
 
 def is_sharded() -> bool:
@@ -71,9 +67,8 @@ def keep_freed_memory() -> None:
     again: a quarter of the time in a small model's forward pass.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
-    if mallopt:
-        mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
-        mallopt(_M_MMAP_MAX, 0)
+    for name, value in ((-1, 2**31 - 1), (-4, 0)) if mallopt else ():
+        mallopt(name, value)  # M_TRIM_THRESHOLD and M_MMAP_MAX of malloc.h
 
 
 def quantize(quantization: str, precision: Precision) -> BitsAndBytesConfig:

@@ -12,7 +12,7 @@ from peft import get_peft_model_state_dict
 
 from emolib import DataError, models, runs
 from emolib.models import locate
-from emolib.models.weight_files import explain
+from emolib.models.weight_files import explaining
 
 NOTE = """
 ## Averaged
@@ -38,10 +38,8 @@ def average(run: str | Path, others: list[str | Path]) -> dict[str, torch.Tensor
     own, parts = model.peft_config["default"], ["default"]
     for other in others:
         parts.append(f"other{len(parts)}")
-        try:
+        with explaining(other):
             model.load_adapter(locate.split_adapter(other, None)[1], parts[-1])
-        except Exception as error:  # the readers' own errors are of every kind
-            raise explain(str(other), error) from error
     shares = [1 / len(parts)] * len(parts)
     options = {"combination_type": "svd", "svd_rank": own.r, "svd_full_matrices": False}
     model.base_model.add_weighted_adapter(parts, shares, "mean", **options)
