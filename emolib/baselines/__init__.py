@@ -6,20 +6,12 @@ so that a lexicon needs no torch and an encoder no `openai`.
 
 from importlib import import_module
 
-_MODULES = {
-    "lexicon": "emolib.baselines.lexicons",
-    "encoder": "emolib.baselines.encoders",
-    "few_shot": "emolib.data.few_shot",
-    "api": "emolib.baselines.api",
-}
+_MODULES = {"lexicon": "baselines.lexicons", "encoder": "baselines.encoders"}
+_MODULES |= {"few_shot": "data.few_shot", "api": "baselines.api"}
 
 
 def __getattr__(name: str):
     if name not in _MODULES:
         raise AttributeError(f"emolib.baselines has no {name!r}")
-    module = import_module(_MODULES[name])
+    module = import_module(f"emolib.{_MODULES[name]}")
     return getattr(module, name, module)
-
-
-def __dir__() -> list[str]:
-    return sorted(_MODULES)

@@ -24,6 +24,7 @@ _CHARACTERS = 4  # per token, OpenAI's own rule of thumb for English
 _MOST_FAILURES = 20  # in a row: a wrong key, a spent quota, a server that is gone
 _LEAST = {"max_new_tokens": 1, "concurrency": 1, "timeout": 1e-9, "temperature": 0}
 _LEAST |= {"max_retries": 0, "price_in": 0, "price_out": 0, "budget": 0}
+_DECISIVE = ("system", "temperature", "max_new_tokens")
 _APPENDING = threading.Lock()
 
 
@@ -57,9 +58,8 @@ def predict(
 
     Responses are stored as they arrive: after a kill or failures the same call requests only what
     is missing. A finished run is read back without a request or a key. DataError for a bad setting
-    or address, a missing key, an estimate above the budget, a folder made with other rows, model or
-    settings, and, at the end, for prompts without a response (20 failures in a row end the run
-    earlier).
+    or address, a missing key, an estimate above the budget, a folder made otherwise and, at the
+    end, for prompts without a response (20 failures in a row end the run earlier).
     """
     chosen, rows = runs.read_settings(Settings, settings, "API", _LEAST), to_dataset(rows)
     if chosen.budget is not None and None in (chosen.price_in, chosen.price_out):
@@ -69,16 +69,12 @@ def predict(
     parts = urlsplit(base_url or OPENAI)
     is_web = parts.scheme in ("http", "https") and parts.hostname
     if not is_web or parts.username or parts.password or parts.query:
-        raise DataError(  # without the address, which may have a secret
-            "base_url: expected http:// or https://, no user name, password or query: a"
-            " key belongs in the environment variable that key_variable names"
-        )
-    identity = {
-        "rows": {"rows": len(rows), "sha256": files.hash_rows(rows)},
-        "model": model,
-        "base_url": (base_url or OPENAI).rstrip("/"),
-        **{name: getattr(chosen, name) for name in ("system", "temperature", "max_new_tokens")},
-    }
+        wanted = "http:// or https://, no user name, password or query"
+        reason = "a key belongs in the environment variable that key_variable names"
+        raise DataError(f"base_url: expected {wanted}: {reason}")  # it may have a secret
+    identity = {name: getattr(chosen, name) for name in _DECISIVE}
+    identity |= {"model": model, "base_url": (base_url or OPENAI).rstrip("/")}
+    identity["rows"] = {"rows": len(rows), "sha256": files.hash_rows(rows)}
     with runs.opened(run, "api", identity) as folder:
         if not (folder / "responses.jsonl").exists():
             _request_missing(rows, identity, folder, chosen)
@@ -119,10 +115,9 @@ def _request_missing(rows, identity: dict, folder: Path, chosen: Settings):
             errors = _request_all(client, missing, partial, chosen)
     records = _read_partial(partial)
     if len(records) < len(rows):
-        raise DataError(
-            f"{folder}: {len(rows) - len(records)} of {len(rows)} prompts have no response"
-            f" (the same call requests only those); first error: {errors[0]}"
-        )
+        lacking = f"{len(rows) - len(records)} of {len(rows)} prompts have no response"
+        again = "the same call requests only those"
+        raise DataError(f"{folder}: {lacking} ({again}); first error: {errors[0]}")
     found = {name: sum(each[name] for each in records) for name in ("tokens_in", "tokens_out")}
     found["served"] = sorted({str(each["served"]) for each in records})
     files.write_json(folder / "run.json", runs.read(folder) | found)
@@ -147,8 +142,7 @@ def _estimate(requests: list[dict], chosen: Settings) -> str:
         return f"{counts}; no price_in and price_out, so cost unknown."
     cost = (sent * chosen.price_in + written * chosen.price_out) / 1e6
     if chosen.budget is not None and cost > chosen.budget:
-        limit = f"above the budget of ${chosen.budget:,.4f}"
-        raise DataError(f"{counts} would cost up to ${cost:,.4f}, {limit}")
+        raise DataError(f"{counts}: ${cost:,.4f} is above the budget of ${chosen.budget:,.4f}")
     return f"{counts}, together up to ${cost:,.4f}."
 
 

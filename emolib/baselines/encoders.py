@@ -12,17 +12,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+import transformers
 from datasets import Dataset
 from safetensors import SafetensorError
-from transformers import (
-    AutoModelForSequenceClassification,
-    AutoTokenizer,
-    EarlyStoppingCallback,
-    PrinterCallback,
-    Trainer,
-    TrainingArguments,
-    set_seed,
-)
 
 from emolib import DataError, files, models, runs
 from emolib.data import corpora, parsing
@@ -71,11 +63,9 @@ def encoder(
     order of `corpora.read`; the model is a folder that transformers loads. `model` is an alias of
     `catalog.ENCODERS`, a Hub id or a folder. EI tasks have one model for all emotions, which reads
     the emotion's name before the text. The epoch with the lowest dev loss counts. `run` None is
-    runs/encoder-<task>; `settings` are the fields of `Settings`.
-
-    An interrupted run goes on from its last epoch and ends with the same predictions; a finished
-    one is read back. Raises DataError for an unknown task, split or setting, a model that can't be
-    loaded, a training that diverges, and a folder made otherwise.
+    runs/encoder-<task>. An interrupted run goes on from its last epoch and ends with the same
+    predictions; a finished one is read back. DataError for an unknown task or setting, a model that
+    cannot be loaded, a training that diverges, and a folder made otherwise.
     """
     found, least = get(task), dict.fromkeys(_COUNTS, 1) | {"learning_rate": 1e-12}
     chosen = runs.read_settings(Settings, settings, "encoder", least, _CHOICES)
@@ -84,13 +74,9 @@ def encoder(
     frames = {split: corpora.read(task, split, data) for split in SPLITS}
     frames["train"] = _draw(frames["train"], chosen)
     source = _resolve(str(model))
-    identity = {
-        "task": task,
-        "model": str(model),
-        "weights": models.hash_weights(source),
-        "data": {split: corpora.hash_rows(frame) for split, frame in frames.items()},
-        **{key: value for key, value in asdict(chosen).items() if key != "progress"},
-    }
+    identity = {key: value for key, value in asdict(chosen).items() if key != "progress"}
+    identity |= {"task": task, "model": str(model), "weights": models.hash_weights(source)}
+    identity["data"] = {split: corpora.hash_rows(frame) for split, frame in frames.items()}
     with runs.opened(run or f"runs/encoder-{task}", "encoder", identity) as folder:
         if "finished" not in runs.read(folder):
             _train_and_predict(found, source, frames, folder, chosen)
@@ -120,14 +106,14 @@ def predict(run: str | Path, rows: Rows, batch_size: int = 64) -> pd.DataFrame:
     frame = frame[frame["task"] == task.name].reset_index(drop=True)
     if frame.empty:
         raise DataError(f"{run} judges {task.name}; there are no such rows")
-    model, tokenizer = _load(str(folder), task, settings["max_length"])
+    model, tokenizer = _load(str(folder), task, settings.get("max_length", 1))
     logits = []
+    options = {"truncation": True, "max_length": settings.get("max_length"), "padding": True}
     for start in range(0, len(frame), batch_size):
         segments = _segment(frame[start : start + batch_size], task)
-        options = {"truncation": True, "max_length": settings["max_length"], "padding": True}
         with torch.inference_mode():
-            found = model(**tokenizer(*segments, **options, return_tensors="pt"))
-        logits.append(found.logits)
+            inputs = tokenizer(*segments, **options, return_tensors="pt")
+            logits.append(model(**inputs).logits)
     predictions = _read_logits(task, torch.cat(logits).numpy())
     return frame[["id", "task", "emotion"]].assign(prediction=predictions)
 
@@ -144,10 +130,8 @@ def _resolve(name: str) -> str:
     return str(catalog.locate_package(package) or package.hub) if package else name
 
 
-def _train_and_predict(
-    task: Task, source: str, frames: dict, folder: Path, chosen: Settings
-) -> None:
-    set_seed(chosen.seed)  # the new layer's weights
+def _train_and_predict(task: Task, source: str, frames: dict, folder: Path, chosen: Settings):
+    transformers.set_seed(chosen.seed)  # the new layer's weights
     model, tokenizer = _load(source, task, chosen.max_length)
     options = (task, tokenizer, chosen.max_length)
     rows = {split: _encode(frame, *options) for split, frame in frames.items()}
@@ -170,8 +154,8 @@ def _train_and_predict(
 def _load(source: str, task: Task, max_length: int):
     names = dict(enumerate(map(str, task.classes or task.labels or [task.answer])))
     try:
-        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
-        model = AutoModelForSequenceClassification.from_pretrained(
+        tokenizer = transformers.AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+        model = transformers.AutoModelForSequenceClassification.from_pretrained(
             source,
             id2label=names,
             label2id={name: number for number, name in names.items()},
@@ -183,13 +167,12 @@ def _load(source: str, task: Task, max_length: int):
         )
     except (OSError, ValueError, SafetensorError) as error:
         first = (str(error).strip().splitlines() or [repr(error)])[0]
-        known = (
-            f"an encoder is a Hub id, a folder with safetensors or {', '.join(catalog.ENCODERS)}"
-        )
-        raise DataError(f"cannot load encoder {source!r}: {first} ({known})") from error
+        reason = f"{first} (an encoder is a Hub id, a folder with safetensors or"
+        known = ", ".join(catalog.ENCODERS)
+        raise DataError(f"cannot load encoder {source!r}: {reason} {known})") from error
     if max_length > tokenizer.model_max_length:
         raise DataError(f"max_length is {max_length}, {source} reads {tokenizer.model_max_length}")
-    return model.eval(), tokenizer
+    return model, tokenizer
 
 
 def _segment(frame: pd.DataFrame, task: Task) -> list[list[str]]:
@@ -210,12 +193,11 @@ def _encode(frame: pd.DataFrame, task: Task, tokenizer, max_length: int) -> Data
 
 def _make_trainer(model, tokenizer, rows: dict, folder: Path, chosen: Settings):
     on_cpu = models.choose_precision(chosen.device).device == "cpu"
-    arguments = TrainingArguments(
+    arguments = transformers.TrainingArguments(
         output_dir=str(folder / "checkpoints"),
         num_train_epochs=chosen.epochs,
         learning_rate=chosen.learning_rate,
-        per_device_train_batch_size=chosen.batch_size,
-        per_device_eval_batch_size=chosen.batch_size,
+        **{f"per_device_{kind}_batch_size": chosen.batch_size for kind in ("train", "eval")},
         warmup_steps=0.05,  # below 1 it is a share
         **dict.fromkeys(("eval_strategy", "save_strategy", "logging_strategy"), "epoch"),
         save_total_limit=2,
@@ -229,15 +211,16 @@ def _make_trainer(model, tokenizer, rows: dict, folder: Path, chosen: Settings):
         report_to="none",
         disable_tqdm=not chosen.progress,
     )
-    trainer = Trainer(
+    patience = transformers.EarlyStoppingCallback(chosen.patience)
+    trainer = transformers.Trainer(
         model=model,
         args=arguments,
         train_dataset=rows["train"],
         eval_dataset=rows["dev"],
         processing_class=tokenizer,  # also pads the batches
-        callbacks=[EarlyStoppingCallback(chosen.patience), record.LossLog(folder / "log.csv")],
+        callbacks=[patience, record.LossLog(folder / "log.csv")],
     )
-    trainer.remove_callback(PrinterCallback)  # log.csv holds what it would print
+    trainer.remove_callback(transformers.PrinterCallback)  # log.csv holds what it would print
     return trainer
 
 

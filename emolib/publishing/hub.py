@@ -8,7 +8,7 @@ import json
 import re
 import shutil
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from huggingface_hub import HfApi, constants, get_token
@@ -19,10 +19,8 @@ from emolib.models.catalog import ALIASES, BUNDLED
 from emolib.publishing import cards
 from emolib.tasks import AAID
 
-_HELP = (
-    "log in with `hf auth login`, or set HF_TOKEN to a token that may write to this"
-    " OWNER; unset HF_HUB_OFFLINE; then call again"
-)
+_HELP = "log in with `hf auth login`, or set HF_TOKEN to a token that may write to this OWNER;"
+_HELP += " unset HF_HUB_OFFLINE; then call again"
 _SECRET = re.compile(  # a token of the Hub, or a path on somebody's machine
     r"\bhf_[A-Za-z0-9]{30,}"
     r"|(?:^|[\s\"'(=])(?:~/|[A-Z]:\\+Users|/(?:home|root|Users|tmp|private|mnt|content)/)",
@@ -40,8 +38,7 @@ _TEXT = (".md", ".json", ".jsonl", ".yaml", ".py", ".jinja")
 class Settings:
     """The settings of `push_adapter` and `push_model`."""
 
-    data: str | None = None  # "official" (SemEval-2018), "sample", a Hub id or a name;
-    # what the run recorded, where that is one of the first two
+    data: str | None = None  # official, sample (both known from the run), a Hub id or a name
     data_license: str | None = None  # of another corpus
     base: str | None = None  # Hub id, where the run has a path
     revision: str | None = None  # the base's commit
@@ -60,7 +57,7 @@ class Push:
     repo: str
     repo_type: str
     folder: Path
-    files: dict[str, int]
+    files: dict[str, int] = field(default_factory=dict)
     url: str | None = None
 
     def __str__(self) -> str:
@@ -100,14 +97,14 @@ def push_builder(repo: str, folder: str | Path, dry_run: bool = True, private: b
         for task in AAID
         for number, text in enumerate(prompts.instructions(task), start=1)
     ]
-    here = Path(__file__).parent
-    with _writing(folder) as made:
+    here, push = Path(__file__).parent, Push(repo, "dataset", Path(folder))
+    with _publishing(push, chosen) as made:
         made.mkdir()
         shutil.copy(here / "build_aaid.py", made)
         shutil.copy(here.parent / "data" / "instructions.yaml", made)
         files.write_text(made / "instructions.jsonl", "".join(lines))
         files.write_text(made / "README.md", cards.render("build_aaid.md"))
-    return _finish(repo, "dataset", folder, chosen)
+    return push
 
 
 def _read_settings(given: dict, repo: str) -> Settings:
@@ -135,8 +132,8 @@ def _push_run(run, repo: str, folder: str | Path, given: dict, *inside: str) -> 
     config, facts = _describe(found[0], record, chosen)
     if facts["kind"] == "adapter" and "model" in inside:
         facts["kind"] = "merged"
-    card = cards.describe_model(repo=repo, **facts)
-    with _writing(folder, run) as made:
+    card, push = cards.describe_model(repo=repo, **facts), Push(repo, "model", Path(folder))
+    with _publishing(push, chosen, run) as made:
         if "model" in inside:
             gguf.merge(run, made, chosen.dtype)
         else:
@@ -147,7 +144,7 @@ def _push_run(run, repo: str, folder: str | Path, given: dict, *inside: str) -> 
             files.write_json(made / "adapter_config.json", config)
         files.write_json(made / "run.json", facts["record"])
         files.write_text(made / "README.md", card)
-    return _finish(repo, "model", folder, chosen)
+    return push
 
 
 def _describe(source: Path, record: dict, chosen: Settings) -> tuple[dict, dict]:
@@ -177,22 +174,24 @@ def _describe(source: Path, record: dict, chosen: Settings) -> tuple[dict, dict]
 
 
 @contextmanager
-def _writing(folder: str | Path, run: str | Path | None = None):
-    """A path that becomes `folder` once all is written and nothing private is in it.
+def _publishing(push: Push, chosen: Settings, run: str | Path | None = None):
+    """A path that becomes the push's folder once nothing private is in it; uploaded, if wanted.
 
     It replaces a folder that an earlier push wrote, never one with other files in it.
     """
-    folder = Path(folder).absolute()
+    folder = push.folder.absolute()
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with files.replacing(folder) as temporary:
-            yield temporary
-            _refuse_secrets(temporary, run)
-            there = {path.name for path in folder.glob("*")}
-            if foreign := sorted(there - {path.name for path in temporary.iterdir()}):
+        with files.replacing(folder) as made:
+            yield made
+            _refuse_secrets(made, run)
+            push.files = {path.name: path.stat().st_size for path in sorted(made.iterdir())}
+            if foreign := sorted({path.name for path in folder.glob("*")} - push.files.keys()):
                 raise DataError(f"{folder}: contains {foreign[0]}: name a new folder")
     except OSError as error:
         raise DataError(f"{folder}: cannot write there: {error}") from error
+    if not chosen.dry_run:
+        _upload(push, chosen.private)
 
 
 def _refuse_secrets(folder: Path, run: str | Path | None) -> None:
@@ -203,30 +202,23 @@ def _refuse_secrets(folder: Path, run: str | Path | None) -> None:
         own = path.suffix in _TEXT and path.name != "tokenizer.json"
         text = path.read_text(encoding="utf-8") if own else ""
         if _SECRET.search(text) or any(str(place) in text for place in places):
-            raise DataError(
-                f"{path.name} would contain a token or a path on this machine: remove"
-                " it from the run, or from what was given"
-            )
+            what = f"{path.name} would contain a token or a path on this machine"
+            raise DataError(f"{what}: remove it from the run, or from what was given")
 
 
-def _finish(repo: str, kind: str, folder: str | Path, chosen: Settings) -> Push:
-    """What was written; uploaded where it is no dry run."""
-    folder, where = Path(folder), {"repo_id": repo, "repo_type": kind}
-    sizes = {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
-    push = Push(repo, kind, folder, sizes)
-    if chosen.dry_run:
-        return push
+def _upload(push: Push, private: bool) -> None:
+    """Creates the repository and sends the files; DataError for whatever the Hub refuses."""
+    where = {"repo_id": push.repo, "repo_type": push.repo_type}
+    sent = {"folder_path": push.folder, "allow_patterns": list(push.files)}
     try:
         hub = HfApi()
-        push.url = str(hub.create_repo(**where, private=chosen.private, exist_ok=True))
-        if chosen.private and not hub.repo_info(**where).private:
-            raise DataError(f"{repo} is public on the Hub: say so (private=False)")
-        sent = {"folder_path": folder, "allow_patterns": list(sizes)}
-        message = f"emolib {__version__}"
-        hub.upload_folder(**where, **sent, commit_message=message)  # checks the card
-    except DataError:
-        raise
+        url = str(hub.create_repo(**where, private=private, exist_ok=True))
+        exposed = private and not hub.repo_info(**where).private
+        if not exposed:  # this checks the card, too
+            hub.upload_folder(**where, **sent, commit_message=f"emolib {__version__}")
     except Exception as error:  # the client's and its transport's are of every kind
         first = (str(error).strip().splitlines() or [repr(error)])[0]
-        raise DataError(f"{repo}: not uploaded: {first}: {_HELP}") from error
-    return push
+        raise DataError(f"{push.repo}: not uploaded: {first}: {_HELP}") from error
+    if exposed:
+        raise DataError(f"{push.repo} is public on the Hub: say so (private=False)")
+    push.url = url
