@@ -196,6 +196,5 @@ def _measure_peak() -> int | None:
         return None
     import resource
 
-    # In kB on Linux, in bytes on macOS.
-    unit = 2**20 if sys.platform == "darwin" else 2**10
-    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # in kB; on macOS in bytes
+    return round(peak / (2**20 if sys.platform == "darwin" else 2**10))

@@ -76,8 +76,7 @@ class LanguageModel:
         start = text.strip()[: most * _CHARACTERS]
         ids = self.tokenizer(start, add_special_tokens=False).input_ids
         if len(ids) > most:
-            cut = self.tokenizer.decode(ids[:most]).rstrip("\ufffd").strip()
-            start = cut or start[:most]
+            start = self.tokenizer.decode(ids[:most]).rstrip("\ufffd").strip() or start[:most]
         if len(start) == len(text.strip()):
             return text, None
         return start, f"cut: about {len(start)} of {len(text)} characters were read"

@@ -42,8 +42,7 @@ def read_record(
 ) -> dict[str, float]:
     """Column -> value from an answer's probabilities and mean.
 
-    `question`: task and emotion. `calibration`: a `calibration.Calibration`. `level`: "0.9" and the
-    like, for the ends of an interval around a score.
+    `question`: task and emotion. `level`: of the interval around a score, "0.9" and the like.
     """
     from emolib.evaluation.decision_rules import decide_one  # scikit-learn: slow
 

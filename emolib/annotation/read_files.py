@@ -1,7 +1,6 @@
 """Files of texts, read in chunks of rows: CSV, TSV, JSONL, Parquet, lines.
 
-A CSV's cells stay strings ("007" stays "007"); JSONL's and Parquet's values keep their types where
-the target has them. Nothing in a file is evaluated.
+CSV cells stay strings ("007" stays "007"); JSONL and Parquet keep types. Nothing is evaluated.
 """
 
 import csv
