@@ -193,7 +193,10 @@ def test_work_killed_at_random_moments_ends_with_the_same_bytes(
     expected, seconds, changes = undisturbed(name)
     chance, kills, before = random.Random(name), {"late": [], "write": []}, 0
     folder, ended = place / f"{name}-0", 0
-    while len(kills["late"]) < 20:
+    for _ in range(150):
+        midway = [done for done in kills["late"] if 0 < done < 10**6]
+        if len(kills["late"]) >= 20 and len(midway) >= 5 and len(kills["write"]) >= 2:
+            break
         write = chance.random() < 0.25  # to die at a change to a file, or whenever
         at = chance.randint(1, changes) if write else None
         child = start(name, given, folder, at)
@@ -206,15 +209,16 @@ def test_work_killed_at_random_moments_ends_with_the_same_bytes(
             assert done >= before - 1, "finished work was lost"
             kills["write" if write else "late"].append(done)
             before, ended = done, 0
+            seconds *= 1 if done else 1.2  # the machine is busier than it was
             continue
         assert child.exitcode == 0, finish(child, folder)
         assert read_outputs(name, folder) == expected
         folder, before, ended = place / f"{name}-{chance.random()}", 0, ended + 1
-        seconds *= 0.7 if ended > 1 else 1  # the machine was busier when it was timed
+        seconds *= 0.7 if ended > 1 else 1  # or less busy
+    else:
+        pytest.fail(f"too few kills midway: {kills}")
     assert finish(start(name, given, folder), folder).isdigit()
     assert read_outputs(name, folder) == expected
-    assert len([done for done in kills["late"] if 0 < done < 10**6]) >= 5
-    assert len(kills["write"]) >= 2
     assert not list(folder.rglob("*.tmp"))
 
 
