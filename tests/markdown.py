@@ -40,7 +40,5 @@ def _split(lines: list[str]) -> list[dict[str, str]]:
 def read_head(head: str) -> tuple[str, str]:
     """The task and metric that a column's head names: "E-c Jaccard", "V-Amazon r"."""
     first, _, unit = head.partition(" ")
-    tasks = {
-        getattr(task, "title", "") or task.name: task.name for task in TASKS.values()
-    }
+    tasks = {getattr(task, "title", "") or task.name: task.name for task in TASKS.values()}
     return tasks.get(first, first), UNITS[unit]

@@ -49,9 +49,7 @@ def test_every_task_gives_its_columns_in_the_field_s_ranges(frame):
         assert frame[f"{emotion}_class"].isin(range(4)).all()
     assert frame["valence"].between(0, 1).all()
     assert frame["valence_class"].isin(range(-3, 4)).all()
-    assert all(
-        frame[f"has_{label}"].dtype == "boolean" for label in TASKS["E-c"].labels
-    )
+    assert all(frame[f"has_{label}"].dtype == "boolean" for label in TASKS["E-c"].labels)
     sure = [name for name in frame if name.endswith("_confidence")]
     assert len(sure) == 4 + 4 + 1 + 1 + 11
     assert ((frame[sure] > 0) & (frame[sure] <= 1)).all(axis=None)
@@ -71,9 +69,7 @@ def test_values_are_those_of_predict(frame, tiny_model, tmp_path):
     for _, one in found.iterrows():
         ours = frame[COLUMNS[one["task"]].format(one["emotion"])][2]
         score = TASKS[one["task"]].kind == "score"
-        assert ours == pytest.approx(
-            one["mean"] if score else one["prediction"], abs=1e-3
-        )
+        assert ours == pytest.approx(one["mean"] if score else one["prediction"], abs=1e-3)
 
 
 @pytest.mark.parametrize("text", BROKEN, ids=repr)
@@ -151,9 +147,7 @@ def test_tasks_asked_for_are_all_there_is(annotator, tiny_model, tasks):
     assert list(found) == ["text", *wanted, "reason"]
     whole = annotator(TEXTS)[wanted]
     for name in wanted:  # other prompts share the batch: equal to the last digits
-        assert np.allclose(
-            found[name].astype(float), whole[name].astype(float), atol=2e-4
-        )
+        assert np.allclose(found[name].astype(float), whole[name].astype(float), atol=2e-4)
 
 
 def test_series_keeps_its_index(annotator):
@@ -307,9 +301,7 @@ def test_answers_are_joined_where_all_tasks_are_asked(tiny_model, monkeypatch):
 
 
 def run_python(code: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return done.stdout.strip()
 
 

@@ -44,13 +44,9 @@ def judged(monkeypatch) -> list:
 
 def annotate(source, target, text_column="text", model="vader", **options) -> Path:
     """In chunks of three rows."""
-    settings = {
-        key: options.pop(key) for key in ("tasks", "max_tokens") if key in options
-    }
+    settings = {key: options.pop(key) for key in ("tasks", "max_tokens") if key in options}
     files = annotate_file.Settings(**{"chunk": 3, "progress": False} | options)
-    return annotate_file.annotate_file(
-        source, target, text_column, model, files, **settings
-    )
+    return annotate_file.annotate_file(source, target, text_column, model, files, **settings)
 
 
 def interrupt(monkeypatch, after: int) -> None:
@@ -111,9 +107,7 @@ def test_resumed_run_judges_what_is_missing_and_ends_with_the_same_bytes(
 
 
 @pytest.mark.parametrize("name", ["csv", "tsv", "jsonl", "parquet"])
-def test_interrupted_run_leaves_the_finished_rows_until_it_is_resumed(
-    source, tmp_path, name
-):
+def test_interrupted_run_leaves_the_finished_rows_until_it_is_resumed(source, tmp_path, name):
     read = {"csv": pd.read_csv, "parquet": pd.read_parquet}
     read["tsv"] = lambda path: pd.read_csv(path, sep="\t")
     read["jsonl"] = lambda path: pd.read_json(path, lines=True)
@@ -143,9 +137,7 @@ def test_interruption_after_a_torn_chunk_leaves_no_partial_file(source, tmp_path
 
 def test_nothing_but_target_and_record_is_left(source, tmp_path):
     target = annotate(source, tmp_path / "out.csv")
-    assert sorted(p.name for p in tmp_path.iterdir()) == [
-        *("in.csv", "out.csv", "out.csv.run")
-    ]
+    assert sorted(p.name for p in tmp_path.iterdir()) == [*("in.csv", "out.csv", "out.csv.run")]
     folder = Path(f"{target}.run")
     assert sorted(p.name for p in folder.iterdir()) == [".lock", "run.json"]
 
@@ -247,9 +239,7 @@ def test_what_cannot_be_done_is_refused_before_anything_is_judged(
 
 def test_unfinished_run_is_neither_resumed_nor_lost_unasked(source, tmp_path):
     stop(source, tmp_path / "out.csv")
-    with pytest.raises(
-        DataError, match="an unfinished run with 2 finished chunks: res"
-    ):
+    with pytest.raises(DataError, match="an unfinished run with 2 finished chunks: res"):
         annotate(source, tmp_path / "out.csv")
     assert annotate(source, tmp_path / "out.csv", resume=True).is_file()
 
@@ -266,9 +256,7 @@ WRITTEN = {
     "tsv": lambda table, path: table.to_csv(path, index=False, sep="\t"),
     "jsonl": lambda table, path: table.to_json(path, orient="records", lines=True),
     "parquet": lambda table, path: table.to_parquet(path, index=False),
-    "txt": lambda table, path: path.write_text(
-        "".join(f"{x}\n" for x in table["text"])
-    ),
+    "txt": lambda table, path: path.write_text("".join(f"{x}\n" for x in table["text"])),
 }
 
 

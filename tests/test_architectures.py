@@ -129,9 +129,7 @@ def test_tuned_model_answers_and_is_scored(tuned, sample_aeb, tmp_path, method):
     names = ("V-reg",) if method == "generate" else ("V-reg", "V-oc", "E-c")
     asked = sample_aeb.filter(lambda row: row["task"] in names)
     asked = asked.select(range(0, len(asked), 3 * len(names)))
-    found = predict.predict(
-        asked, model, tokenizer, tmp_path, method=method, progress=False
-    )
+    found = predict.predict(asked, model, tokenizer, tmp_path, method=method, progress=False)
     assert found["id"].tolist() == asked["id"]
     if method == "generate":
         spoken = [write_alone(model, tokenizer, prompt) for prompt in asked["prompt"]]
@@ -221,9 +219,7 @@ def pair(request, save_tiny):
 
 
 @pytest.mark.parametrize("architecture", ["t5", "bart"])
-def test_checkpointed_activations_change_nothing(
-    rows, save_tiny, tmp_path, architecture
-):
+def test_checkpointed_activations_change_nothing(rows, save_tiny, tmp_path, architecture):
     folder = save_tiny(architecture, KINDS[architecture])
     found = [
         finetune(
@@ -255,16 +251,14 @@ def test_pair_goes_on_from_an_adapter_and_is_chosen_by_score(
     assert log["step"].tolist() == [4, 8]
     best = log.loc[log["eval_score"].idxmax()]
     assert one["best_step"] == best["step"]
-    for record in (one, two):
-        assert record["best_eval_score"] == pytest.approx(best["eval_score"], abs=1e-4)
+    for each in (one, two):
+        assert each["best_eval_score"] == pytest.approx(best["eval_score"], abs=1e-4)
     model, tokenizer = models.load(first)
     found = predict.predict(given[1], model, tokenizer, tmp_path / "p", progress=False)
     again = score_frame(given[1], found)
     assert abs(again) > 0.01 and again == pytest.approx(best["eval_score"], abs=1e-4)
     with pytest.raises(DataError, match="has r=16 in its LoRA, this run 8"):
-        finetune(
-            *given, folder, tmp_path / "b", start=str(first), lora_rank=8, **options
-        )
+        finetune(*given, folder, tmp_path / "b", start=str(first), lora_rank=8, **options)
 
 
 def score_frame(rows, found) -> float:
@@ -279,8 +273,7 @@ def score_frame(rows, found) -> float:
             each.append(metrics.score(task, gold, predicted)["jaccard"])
             continue
         means = [
-            sum(float(name) * p for name, p in table.items())
-            for table in answered["probabilities"]
+            sum(float(name) * p for name, p in table.items()) for table in answered["probabilities"]
         ]
         emotions = [rows["emotion"][number] for number in own]
         each.append(metrics.correlate(task, gold, means, emotions))
@@ -293,10 +286,10 @@ def test_decoder_gives_each_answer_its_probability(pair, sample_aeb, task, tmp_p
     rows = sample_aeb.filter(lambda row: row["task"] == task).select(range(3))
     found = predict.predict(rows, model, tokenizer, tmp_path, progress=False)
     asked = (0.0, 1.0) if task == "EI-reg" else None
-    for row, record in zip(rows, found.to_dict("records"), strict=True):
+    for row, each in zip(rows, found.to_dict("records"), strict=True):
         choices = list_choices(task, asked, row["prompt"], tokenizer, "decoder")
         alone = measure_alone(model, tokenizer, row["prompt"], choices)
-        ours = list(record["probabilities"].values())
+        ours = list(each["probabilities"].values())
         if task == "GoEmotions":
             alone = read_labels(choices, np.array([alone]))[0].tolist()
         assert ours == pytest.approx(alone, abs=1e-4)
@@ -308,17 +301,12 @@ def measure_alone(model, tokenizer, prompt: str, choices) -> list[float]:
     steps = []
     for fork, token in zip(choices.forks, choices.targets, strict=True):
         path = [model.config.decoder_start_token_id, *choices.find_path(fork)]
-        beside = [
-            t for f, t in zip(choices.forks, choices.targets, strict=True) if f == fork
-        ]
+        beside = [t for f, t in zip(choices.forks, choices.targets, strict=True) if f == fork]
         with torch.no_grad():
-            logits = model(
-                input_ids=ids, decoder_input_ids=torch.tensor([path])
-            ).logits[0, -1]
+            logits = model(input_ids=ids, decoder_input_ids=torch.tensor([path])).logits[0, -1]
         steps.append(float(logits[token] - logits[beside].logsumexp(0)))
     return [
-        math.exp(sum(s for s, on in zip(steps, path, strict=True) if on))
-        for path in choices.paths
+        math.exp(sum(s for s, on in zip(steps, path, strict=True) if on)) for path in choices.paths
     ]
 
 
@@ -327,12 +315,7 @@ def test_decoder_answers_alike_in_batches_of_any_size(pair, sample_aeb, tmp_path
     rows = sample_aeb.select(range(0, len(sample_aeb), 40))
     sizes = [
         predict.predict(
-            rows,
-            model,
-            tokenizer,
-            tmp_path / str(budget),
-            tokens_per_batch=budget,
-            progress=False,
+            rows, model, tokenizer, tmp_path / str(budget), tokens_per_batch=budget, progress=False
         )
         for budget in (1, 4096)
     ]

@@ -16,10 +16,7 @@ def make_run(folder, base, seed, form="paper"):
     """A finished run: all adapters share A, so that a mean has the same rank."""
     model, _ = models.load(base)
     config = LoraConfig(
-        r=RANK,
-        lora_alpha=ALPHA,
-        target_modules=["q_proj", "v_proj"],
-        task_type="CAUSAL_LM",
+        r=RANK, lora_alpha=ALPHA, target_modules=["q_proj", "v_proj"], task_type="CAUSAL_LM"
     )
     model = get_peft_model(model, config)
     for place, name in ((0, "lora_A"), (seed, "lora_B")):

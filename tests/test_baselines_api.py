@@ -73,11 +73,7 @@ def completion(content, **more):
 
 
 def failure(status: int, message: str = "no"):
-    return (
-        status,
-        "application/json",
-        json.dumps({"error": {"message": message}}).encode(),
-    )
+    return (status, "application/json", json.dumps({"error": {"message": message}}).encode())
 
 
 @pytest.fixture
@@ -198,9 +194,7 @@ BAD = {
 def test_failed_prompt_is_the_only_one_requested_again(server, ask, rows, case):
     bad, reason = prompts(rows)[5], BAD[case][1]
     wrong = BAD[case][0]
-    server.reply = lambda body, _: (
-        wrong if body["messages"][-1]["content"] == bad else None
-    )
+    server.reply = lambda body, _: wrong if body["messages"][-1]["content"] == bad else None
     with pytest.raises(DataError, match=f"1 of 22 prompts have no response.*{reason}"):
         ask()
     server.reply = lambda body, nth: None
@@ -250,20 +244,14 @@ def test_run_that_got_no_answer_binds_to_no_settings(server, ask, rows, tmp_path
     with pytest.raises(DataError, match="22 of 22 prompts have no response"):
         ask()
     server.reply = lambda body, nth: None
-    assert (
-        len(module.predict(rows, "fake-2", server.url, tmp_path / "run", **FAST)) == 22
-    )
+    assert len(module.predict(rows, "fake-2", server.url, tmp_path / "run", **FAST)) == 22
 
 
 @pytest.mark.parametrize("after", [0, 1, 8, 21])
-def test_interrupted_run_requests_only_what_is_missing(
-    server, ask, rows, tmp_path, after
-):
+def test_interrupted_run_requests_only_what_is_missing(server, ask, rows, tmp_path, after):
     ask(run=tmp_path / "straight")
     server.asked.clear()
-    server.reply = lambda *_: (
-        failure(400) if sum(server.asked.values()) > after else None
-    )
+    server.reply = lambda *_: failure(400) if sum(server.asked.values()) > after else None
     with pytest.raises(DataError, match=f"{22 - after} of 22"):
         ask(concurrency=1)
     tear(tmp_path / "run" / "responses.partial.jsonl")
@@ -400,9 +388,7 @@ def test_missing_key_says_what_to_set(rows, tmp_path, monkeypatch):
     with pytest.raises(DataError, match=r"no key for https://.*OPENAI_API_KEY"):
         module.predict(rows, "fake-1", None, tmp_path)
     with pytest.raises(DataError, match="environment variable OTHER_KEY"):
-        module.predict(
-            rows, "fake-1", "https://x.org/v1", tmp_path, key_variable="OTHER_KEY"
-        )
+        module.predict(rows, "fake-1", "https://x.org/v1", tmp_path, key_variable="OTHER_KEY")
 
 
 def test_key_is_sent_and_written_nowhere(server, ask, tmp_path, capfd):
@@ -492,9 +478,7 @@ def test_real_server_answers_as_the_model_itself_does(
 ):
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     three = rows.select([0, 9, 21])
-    found = module.predict(
-        three, serve[1], serve[0], tmp_path, max_new_tokens=8, progress=False
-    )
+    found = module.predict(three, serve[1], serve[0], tmp_path, max_new_tokens=8, progress=False)
     model, tokenizer = models.load("smollm2-135m", device="cpu")
     for prompt, response in zip(three["prompt"], found["response"], strict=True):
         message = [{"role": "user", "content": unwrap(prompt)}]

@@ -40,9 +40,7 @@ def train_tokenizer(texts):
     from transformers import BertTokenizerFast
 
     made = BertWordPieceTokenizer()
-    made.train_from_iterator(
-        texts, vocab_size=600, special_tokens=SPECIAL, show_progress=False
-    )
+    made.train_from_iterator(texts, vocab_size=600, special_tokens=SPECIAL, show_progress=False)
     return BertTokenizerFast(tokenizer_object=made._tokenizer, model_max_length=512)
 
 
@@ -60,10 +58,7 @@ def train(tiny, tmp_path):
 def trained(tiny, tmp_path_factory):
     """Task -> what `encoder` gives, and the run's folder."""
     folder = tmp_path_factory.mktemp("trained")
-    return {
-        task: (*encoder(task, tiny, folder / task, **FAST), folder / task)
-        for task in KINDS
-    }
+    return {task: (*encoder(task, tiny, folder / task, **FAST), folder / task) for task in KINDS}
 
 
 def interrupt(monkeypatch, after: int) -> None:

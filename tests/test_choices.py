@@ -68,8 +68,7 @@ def brute_force(task: str, row: dict, model, tokenizer) -> dict:
     whole = [tokenizer(row["prompt"] + text).input_ids[len(start) :] for text in texts]
     ends = [not (found.kind == "labels" and len(value) == 2) for value in values]
     whole = [
-        [*ids, tokenizer.eos_token_id] if end else ids
-        for ids, end in zip(whole, ends, strict=True)
+        [*ids, tokenizer.eos_token_id] if end else ids for ids, end in zip(whole, ends, strict=True)
     ]
 
     @cache
@@ -127,9 +126,7 @@ def test_labels_and_lists_sum_over_the_chain():
     made, given, names = make_chain()
     whole = dict(zip(made.values, given, strict=True))
     lists = [
-        chosen
-        for size in range(len(names) + 1)
-        for chosen in itertools.combinations(names, size)
+        chosen for size in range(len(names) + 1) for chosen in itertools.combinations(names, size)
     ]
     each = {chosen: answer_tree.read_list(made, given, chosen) for chosen in lists}
     assert sum(each.values()) == pytest.approx(1)
@@ -154,8 +151,4 @@ def test_every_allowed_answer_can_be_read(items, task):
         found = parsing.parse(task, text.replace("None", "joy"), asked)
         if get(task).kind == "score" and asked != get(task).range:
             value = np.interp(value, asked, get(task).range)
-        assert (
-            found == pytest.approx(value)
-            if isinstance(value, float)
-            else found == value
-        )
+        assert found == pytest.approx(value) if isinstance(value, float) else found == value

@@ -235,9 +235,7 @@ def test_run_and_train_hand_their_file_to_the_notebooks(monkeypatch):
     monkeypatch.setattr(notebooks, "run", lambda *each: given.append(each) or ["a"])
     monkeypatch.setattr(notebooks, "report", lambda done, file: f"done: {done}")
     monkeypatch.setattr(notebooks, "train", lambda file: Path("runs", file.name))
-    done = CliRunner().invoke(
-        cli.app, ["run", "a.yaml", "--only", "02", "--only", "03"]
-    )
+    done = CliRunner().invoke(cli.app, ["run", "a.yaml", "--only", "02", "--only", "03"])
     assert given == [(Path("a.yaml"), ["02", "03"])]
     assert done.stdout == "done: ['a']\n"
     done = CliRunner().invoke(cli.app, ["train", "a.yaml"])
@@ -253,9 +251,7 @@ def test_run_and_train_hand_their_file_to_the_notebooks(monkeypatch):
         ("push model me/mine out", "--run: name the run whose model is meant"),
     ],
 )
-def test_every_command_reports_an_error_in_one_line(
-    words, reason, tmp_path, monkeypatch
-):
+def test_every_command_reports_an_error_in_one_line(words, reason, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     done = CliRunner().invoke(cli.app, words.split())
     assert done.exit_code == 1 and reason in done.stderr

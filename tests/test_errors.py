@@ -58,9 +58,7 @@ def test_two_responses_to_one_item_are_an_error(given):
 def test_worst_are_the_unparsed_and_the_farthest(given):
     table = item_errors.compare(*given)
     assert item_errors.find_worst(table, "EI-reg", 1)["response"].tolist() == ["0.4"]
-    assert item_errors.find_worst(table, "V-reg")["response"].tolist() == [
-        "48: disgust"
-    ]
+    assert item_errors.find_worst(table, "V-reg")["response"].tolist() == ["48: disgust"]
     both = item_errors.find_worst(table, "E-c")
     assert both["response"].tolist() == ["joy, fear", "neutral or no emotion"]
 

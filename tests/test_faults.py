@@ -149,10 +149,7 @@ def given(tiny_model, sample_aeb, sample_aaid) -> tuple:
     """The model's name, and rows that can be sent to a child."""
     train, validation = sample_aaid["train"], sample_aaid["validation"]
     items = sample_aeb.select(range(0, len(sample_aeb), 2))
-    training = [
-        train.select(range(40)).to_list(),
-        validation.select(range(8)).to_list(),
-    ]
+    training = [train.select(range(40)).to_list(), validation.select(range(8)).to_list()]
     return tiny_model, {"items": items.to_list(), "training": training}
 
 
@@ -187,9 +184,7 @@ def undisturbed(given, place):
 
 @pytest.mark.slow
 @every_work
-def test_work_killed_at_random_moments_ends_with_the_same_bytes(
-    name, given, place, undisturbed
-):
+def test_work_killed_at_random_moments_ends_with_the_same_bytes(name, given, place, undisturbed):
     expected, seconds, changes = undisturbed(name)
     chance, kills, before = random.Random(name), {"late": [], "write": []}, 0
     folder, ended = place / f"{name}-0", 0
@@ -223,9 +218,7 @@ def test_work_killed_at_random_moments_ends_with_the_same_bytes(
 
 
 @pytest.mark.parametrize("name", ["constrain", "generate"])
-def test_prediction_killed_before_its_record_is_not_computed_again(
-    name, given, tmp_path
-):
+def test_prediction_killed_before_its_record_is_not_computed_again(name, given, tmp_path):
     few = given[0], {"items": given[1]["items"][:6]}
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(runs, "finish", interrupt)
@@ -314,9 +307,7 @@ def mount(tmp_path):
 
 
 @every_work
-def test_device_without_room_is_said_and_more_room_mends_it(
-    name, given, place, undisturbed, mount
-):
+def test_device_without_room_is_said_and_more_room_mends_it(name, given, place, undisturbed, mount):
     expected, folder = undisturbed(name)[0], mount("size=2m")
     shutil.copy(place / "texts.csv", folder.parent)
     room = {"tune": 1_000_000, "annotate": 100_000}.get(name, 16_000)
@@ -426,9 +417,7 @@ def test_damaged_chunk_is_refused_until_it_is_removed(begun, damage):
         ({"source": "other.csv"}, r"input was '\w+', now '\w+'.*; rows was 60, now 1"),
     ],
 )
-def test_annotation_with_other_settings_is_refused(
-    begun, change, reason, tmp_path, monkeypatch
-):
+def test_annotation_with_other_settings_is_refused(begun, change, reason, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("other.csv").write_text("text,number\nfine,1\n")
     with pytest.raises(DataError, match=f"made with other settings .*{reason}"):
@@ -467,9 +456,7 @@ def test_batch_of_other_rows_is_computed_again(change, given, tmp_path):
     lines[1] |= change
     partial.write_text("".join(json.dumps(line) + "\n" for line in lines))
     constrain(tmp_path / "b", *few)
-    assert read_outputs("constrain", tmp_path / "b") == read_outputs(
-        "constrain", tmp_path / "a"
-    )
+    assert read_outputs("constrain", tmp_path / "b") == read_outputs("constrain", tmp_path / "a")
 
 
 def wait_for(path: Path) -> None:
@@ -482,9 +469,7 @@ def wait_for(path: Path) -> None:
 
 @pytest.mark.slow
 @every_work
-def test_second_process_is_refused_and_disturbs_nothing(
-    name, given, place, undisturbed
-):
+def test_second_process_is_refused_and_disturbs_nothing(name, given, place, undisturbed):
     folder = place / f"both {name}"
     child = start(name, given, folder)
     wait_for(folder / ("out.csv.run" if name == "annotate" else "run") / "run.json")
@@ -515,9 +500,7 @@ def test_second_annotation_is_refused_and_leaves_the_first(
         assert (folder / "parts").is_dir()
 
 
-@pytest.fixture(
-    params=[MemoryError(), RuntimeError(NO_MEMORY)], ids=["python", "torch"]
-)
+@pytest.fixture(params=[MemoryError(), RuntimeError(NO_MEMORY)], ids=["python", "torch"])
 def limit(request, monkeypatch):
     """A function: owner, name, a batch's size -> memory for batches up to so many."""
 
@@ -530,9 +513,7 @@ def limit(request, monkeypatch):
             return original(*given, **more)
 
         monkeypatch.setattr(owner, name, work)
-        monkeypatch.setattr(
-            tree_attention, "fits", lambda *_: True
-        )  # it tries a prompt
+        monkeypatch.setattr(tree_attention, "fits", lambda *_: True)  # it tries a prompt
 
     return call
 
@@ -545,17 +526,13 @@ def count_ends(_, row) -> int:
     return len(row.ends)
 
 
-def test_written_answers_are_the_same_with_less_memory(
-    limit, given, tmp_path, monkeypatch, capsys
-):
+def test_written_answers_are_the_same_with_less_memory(limit, given, tmp_path, monkeypatch, capsys):
     few = given[0], {"items": given[1]["items"][:30]}
     generate(tmp_path / "a", *few)
     limit(predict, "_generate", count_prompts, 1)
     generate(tmp_path / "b", *few)
     assert "Out of memory with 4 prompts: going on with 2." in capsys.readouterr().out
-    assert read_outputs("generate", tmp_path / "b") == read_outputs(
-        "generate", tmp_path / "a"
-    )
+    assert read_outputs("generate", tmp_path / "b") == read_outputs("generate", tmp_path / "a")
 
 
 def test_annotation_is_the_same_with_less_memory(limit, given, place, capsys):
@@ -578,9 +555,7 @@ def test_prompt_that_does_not_fit_alone_is_an_error(name, limit, given, tmp_path
 
 
 @pytest.mark.parametrize("name", ["generate", "annotate", "tune"])
-def test_other_errors_are_not_taken_for_memory(
-    name, given, place, tmp_path, monkeypatch, capsys
-):
+def test_other_errors_are_not_taken_for_memory(name, given, place, tmp_path, monkeypatch, capsys):
     def fail(*_, **__):
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 

@@ -16,8 +16,8 @@ from emolib import DataError, files, models, runs
 from emolib.data import aaid
 from emolib.inference import predict, tree_attention
 from emolib.models import catalog, loading, tokens
-from emolib.tasks import AAID
 from emolib.publishing import export
+from emolib.tasks import AAID
 from emolib.training import record, shared_batches
 from emolib.training.sft_trainer import SharedPromptTrainer
 from emolib.training.shared_batches import Sampler
@@ -35,9 +35,7 @@ FAST = {
 @pytest.fixture(scope="module")
 def rows(sample_aaid):
     """Training and validation rows."""
-    return sample_aaid["train"].select(range(40)), sample_aaid["validation"].select(
-        range(8)
-    )
+    return sample_aaid["train"].select(range(40)), sample_aaid["validation"].select(range(8))
 
 
 @pytest.fixture(scope="module")
@@ -164,9 +162,7 @@ def test_adapter_of_an_alias_names_the_hub_id(rows, tiny_model, tmp_path, monkey
     run = finetune(*rows, "tiny", tmp_path, **FAST | {"max_steps": 1})
     config = json.loads((run / "adapter" / "adapter_config.json").read_text())
     assert config["base_model_name_or_path"] == "Org/Tiny-Chat"
-    assert ModelCard.load(run / "adapter" / "README.md").data.base_model == (
-        "Org/Tiny-Chat"
-    )
+    assert ModelCard.load(run / "adapter" / "README.md").data.base_model == ("Org/Tiny-Chat")
     assert models.load(run)[0].settings["model"] == "tiny"
 
 
@@ -187,9 +183,7 @@ def test_interrupted_run_ends_with_the_weights_of_a_straight_one(
     assert record.read_log(resumed).equals(record.read_log(straight))
 
 
-def test_run_goes_on_from_its_last_checkpoint(
-    rows, tiny_model, tuned, tmp_path, capsys
-):
+def test_run_goes_on_from_its_last_checkpoint(rows, tiny_model, tuned, tmp_path, capsys):
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
         stop_at(patch, 7)
         finetune(*rows, tiny_model, tmp_path, **FAST)
@@ -233,9 +227,7 @@ def test_run_killed_at_its_end_finishes(rows, tiny_model, tuned, tmp_path, owner
     assert runs.read(run)["steps"] == 8
 
 
-def test_early_stop_comes_at_the_same_step_after_an_interruption(
-    rows, tiny_model, tmp_path
-):
+def test_early_stop_comes_at_the_same_step_after_an_interruption(rows, tiny_model, tmp_path):
     # At this rate the validation loss soon rises.
     settings = FAST | {"learning_rate": 1.0, "eval_steps": 1, "patience": 3}
     settings |= {"max_steps": 30}
@@ -284,9 +276,7 @@ def differentiate(trainer, batch, compute) -> tuple[float, torch.Tensor]:
 
 
 def test_gradients_are_those_of_trls_own_trainer(rows, tiny_model, tmp_path):
-    trainer = make_trainer(
-        rows, tiny_model, tmp_path, None, lora_dropout=0.0, share=False
-    )
+    trainer = make_trainer(rows, tiny_model, tmp_path, None, lora_dropout=0.0, share=False)
     batch = next(iter(trainer.get_train_dataloader()))
     ours = differentiate(trainer, batch, type(trainer).compute_loss)
     theirs = differentiate(trainer, batch, SFTTrainer.compute_loss)
@@ -302,9 +292,7 @@ def test_shared_batch_has_the_loss_and_gradients_of_the_plain_one(
     make_tiny(architecture).save_pretrained(tmp_path / "model")
     byte_tokenizer.save_pretrained(tmp_path / "model")
     options = {"lora_dropout": 0.0, "share": False}
-    trainer = make_trainer(
-        rows, str(tmp_path / "model"), tmp_path / "run", quantization, **options
-    )
+    trainer = make_trainer(rows, str(tmp_path / "model"), tmp_path / "run", quantization, **options)
     for name, weight in trainer.model.named_parameters():
         if "lora_B" in name:  # zero at first, which would leave lora_A no gradient
             torch.nn.init.normal_(weight, std=0.1)
@@ -361,9 +349,7 @@ def test_regression_loss_without_scores_is_an_error(rows, tiny_model, tmp_path):
         make_trainer(bare, tiny_model, tmp_path, regression_weight=1.0)
 
 
-def test_regression_loss_is_the_squared_error_of_the_mean(
-    sample_aaid, tiny_model, tmp_path
-):
+def test_regression_loss_is_the_squared_error_of_the_mean(sample_aaid, tiny_model, tmp_path):
     wanted = sample_aaid["train"].filter(lambda row: row["task"] == "EI-reg")
     rows = wanted.select(range(12)), wanted.select(range(12, 16))
     options = {"lora_dropout": 0.0, "regression_weight": 2.0}
@@ -383,9 +369,7 @@ def test_regression_loss_is_the_squared_error_of_the_mean(
     assert whole == pytest.approx(likelihood + 2 * squares / tokens, abs=1e-4)
 
 
-def test_regression_loss_alone_brings_the_mean_closer(
-    sample_aaid, tiny_model, tmp_path
-):
+def test_regression_loss_alone_brings_the_mean_closer(sample_aaid, tiny_model, tmp_path):
     wanted = sample_aaid["train"].filter(lambda row: row["task"] == "V-reg")
     rows = wanted.select(range(16)), wanted.select(range(16, 20))
     found = []
@@ -475,9 +459,7 @@ def test_other_prompt_forms_train(byte_tokenizer, tiny_model, tmp_path, form):
         ({"prompt": [], "completion": []}, "there are no train rows"),
     ],
 )
-def test_rows_that_cannot_be_trained_on_are_an_error(
-    rows, tiny_model, tmp_path, bad, reason
-):
+def test_rows_that_cannot_be_trained_on_are_an_error(rows, tiny_model, tmp_path, bad, reason):
     with pytest.raises(DataError, match=reason):
         finetune(Dataset.from_dict(bad), rows[1], tiny_model, tmp_path / "run")
     assert not list(tmp_path.glob("run/run.json"))
@@ -610,9 +592,7 @@ def test_interrupted_run_that_went_on_ends_as_a_straight_one(
         ({"lora_targets": "q_proj v_proj"}, "was trained on other layers"),
     ],
 )
-def test_start_that_is_not_alike_is_refused(
-    tuned, rows, tiny_model, tmp_path, change, reason
-):
+def test_start_that_is_not_alike_is_refused(tuned, rows, tiny_model, tmp_path, change, reason):
     settings = STILL | {"start": str(tuned)} | change
     with pytest.raises(DataError, match=reason):
         finetune(*rows, tiny_model, tmp_path, **settings)
@@ -675,9 +655,7 @@ def test_start_needs_an_adapter_to_be_trained(tuned, rows, tiny_model, tmp_path)
         ("all-linear", 14),
     ],
 )
-def test_lora_is_on_the_named_layers_alone(
-    rows, tiny_model, tmp_path, targets, adapted
-):
+def test_lora_is_on_the_named_layers_alone(rows, tiny_model, tmp_path, targets, adapted):
     trainer = make_trainer(rows, tiny_model, tmp_path, None, lora_targets=targets)
     names = {
         name.partition(".lora_A")[0]

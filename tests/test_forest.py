@@ -99,21 +99,15 @@ def test_models_that_can_share_are_recognized(model, byte_tokenizer):
         ("mistral", {"sliding_window": 4}),
     ],
 )
-def test_models_that_cannot_share_are_recognized(
-    make_tiny, byte_tokenizer, architecture, changes
-):
+def test_models_that_cannot_share_are_recognized(make_tiny, byte_tokenizer, architecture, changes):
     model = make_tiny(architecture, **changes)
     assert not tree_attention.fits(model, byte_tokenizer)
     assert model.config._attn_implementation != "emolib_forest"
 
 
 def test_window_wider_than_the_texts_does_no_harm(make_tiny, byte_tokenizer):
-    assert tree_attention.fits(
-        make_tiny("mistral", sliding_window=4096), byte_tokenizer
-    )
+    assert tree_attention.fits(make_tiny("mistral", sliding_window=4096), byte_tokenizer)
 
 
 def test_scaled_logits_are_noticed(make_tiny, byte_tokenizer):
-    assert not tree_attention.fits(
-        make_tiny("granite", logits_scaling=8.0), byte_tokenizer
-    )
+    assert not tree_attention.fits(make_tiny("granite", logits_scaling=8.0), byte_tokenizer)

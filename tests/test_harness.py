@@ -70,9 +70,7 @@ def ours(rows, tmp_path_factory):
     model, tokenizer = models.load("smollm2-135m", dtype="float32")
     run = tmp_path_factory.mktemp("ours") / "run"
     asking = {"method": "generate", "progress": False}  # as the harness does
-    return item_errors.compare(
-        rows, predict.predict(rows, model, tokenizer, run, **asking)
-    )
+    return item_errors.compare(rows, predict.predict(rows, model, tokenizer, run, **asking))
 
 
 @pytest.mark.slow
@@ -91,8 +89,6 @@ def test_harness_gives_our_scores(found, ours, task):
 
 def test_scoring_reads_the_range_that_was_asked(sample_aeb):
     items = sample_aeb.filter(lambda row: row["task"] == "V-A").to_list()
-    perfect = [
-        row | {"response": f"{(float(row['gold']) + 4) / 8:.3f}"} for row in items
-    ]
+    perfect = [row | {"response": f"{(float(row['gold']) + 4) / 8:.3f}"} for row in items]
     assert lm_eval_scoring.pearson(perfect) == pytest.approx(1, abs=1e-4)
     assert parsing.parse("V-A", perfect[0]["response"], (0, 1)) == 2.904

@@ -58,9 +58,7 @@ def start(processes: int, file: str) -> None:
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     command += ["--nproc_per_node", str(processes), "-m", "emolib", "train", file]
     told = {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        command, cwd=ROOT, env=os.environ | told, capture_output=True, text=True
-    )
+    done = subprocess.run(command, cwd=ROOT, env=os.environ | told, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
 
 
@@ -137,9 +135,7 @@ def test_all_weights_are_tuned_and_the_loss_falls(whole):
     before, after = models.load(base)[0], models.load(run)[0]
     moved = [
         name
-        for (name, old), new in zip(
-            before.named_parameters(), after.parameters(), strict=True
-        )
+        for (name, old), new in zip(before.named_parameters(), after.parameters(), strict=True)
         if not torch.equal(old, new)
     ]
     assert len(moved) > 0.9 * len(list(before.parameters()))
@@ -175,9 +171,7 @@ def test_sampler_orders_whole_steps_whatever_the_processes():
     """A step's rows are the same in two processes as in one."""
     keys = [("a", "x")] * 20 + [("b", "y")] * 20
     order = list(Sampler(8, [1] * 40, seed=0, keys=keys))
-    assert all(
-        {keys[i][0] for i in order[n : n + 8]} == {"a", "b"} for n in range(0, 40, 8)
-    )
+    assert all({keys[i][0] for i in order[n : n + 8]} == {"a", "b"} for n in range(0, 40, 8))
 
 
 @pytest.mark.parametrize("name", ["fsdp_qlora", "zero3_full"])

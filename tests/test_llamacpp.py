@@ -131,17 +131,13 @@ def test_both_backends_write_the_same(pair, asked, tmp_path):
 def test_batches_of_any_size_give_the_same(pair, asked, tmp_path):
     loaded = models.load(pair[1], backend="llama.cpp")
     rows = publish(asked)
-    one, many = (
-        ask(rows, *loaded, tmp_path / str(n), tokens_per_batch=n) for n in (1, 4096)
-    )
+    one, many = (ask(rows, *loaded, tmp_path / str(n), tokens_per_batch=n) for n in (1, 4096))
     assert measure_distance(one, many).max() < 1e-4
 
 
 def test_gguf_of_a_member_annotates(pair):
     for backend in models.BACKENDS:
-        judge = Annotator(
-            str(pair[1]), tasks=("V-oc", "E-c"), backend=backend, progress=False
-        )
+        judge = Annotator(str(pair[1]), tasks=("V-oc", "E-c"), backend=backend, progress=False)
         frame = judge(["So glad!", "", "I hate rain"])
         assert frame["reason"].isna().tolist() == [True, False, True]
         assert frame.loc[0, "has_joy_confidence"] >= 0.5
@@ -183,8 +179,7 @@ def test_real_quantized_file_answers_alike_in_both(built, asked, tmp_path):
     """SmolLM2 in Q4_1. llama.cpp rounds activations to eight bits too."""
     rows = asked.select(range(0, len(asked), 2))
     found = [
-        ask(rows, *models.load("smollm2-135m", backend=b), tmp_path / b)
-        for b in models.BACKENDS
+        ask(rows, *models.load("smollm2-135m", backend=b), tmp_path / b) for b in models.BACKENDS
     ]
     distances = measure_distance(*found)
     assert distances.mean() < 0.01 and distances.max() < 0.1

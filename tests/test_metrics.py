@@ -78,9 +78,7 @@ def test_groups_are_scored_apart_and_averaged():
     assert found["pearson.joy"] == pytest.approx(1)
     # fear: deviations (-1/2, 0, 1/2) and, with 0.5 for None, (1/3, -1/6, -1/6)
     assert found["pearson.fear"] == pytest.approx(-0.25 / np.sqrt(0.5 / 6))
-    assert found["pearson"] == pytest.approx(
-        (found["pearson.joy"] + found["pearson.fear"]) / 2
-    )
+    assert found["pearson"] == pytest.approx((found["pearson.joy"] + found["pearson.fear"]) / 2)
     assert [found[f"unparsed{g}"] for g in ("", ".joy", ".fear")] == [1, 0, 1]
 
 
@@ -187,9 +185,7 @@ def test_interval_narrows_with_more_items():
     widths = []
     for count in (30, 480):
         gold, predicted, _ = draw_items(count)
-        low, high = metrics.intervals("V-reg", gold, predicted, resamples=200)[
-            "pearson"
-        ]
+        low, high = metrics.intervals("V-reg", gold, predicted, resamples=200)["pearson"]
         widths.append(high - low)
     assert 0 < 2 * widths[1] < widths[0]
 

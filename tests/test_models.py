@@ -146,9 +146,7 @@ def test_adapter_run_loads_onto_its_base(run, tiny_model):
 def test_adapter_without_its_run_loads_onto_the_base_in_its_config(run, tmp_path):
     moved = shutil.copytree(run / "adapter", tmp_path / "moved")
     model, _ = models.load(moved)
-    assert torch.equal(
-        compute_logits(*models.load(run)), compute_logits(*models.load(moved))
-    )
+    assert torch.equal(compute_logits(*models.load(run)), compute_logits(*models.load(moved)))
     assert model.settings["prompt_form"] is None
 
 
@@ -186,9 +184,7 @@ def test_alias_is_the_hub_id_without_the_package(monkeypatch):
 @pytest.mark.parametrize(
     ("content", "reason"), [(None, "no such file"), (b"GGUF", "not a readable GGUF")]
 )
-def test_bad_gguf_file_is_an_error_and_leaves_nothing(
-    monkeypatch, tmp_path, content, reason
-):
+def test_bad_gguf_file_is_an_error_and_leaves_nothing(monkeypatch, tmp_path, content, reason):
     monkeypatch.setattr(pooch, "os_cache", lambda _: tmp_path / "cache")
     if content:
         (tmp_path / "a.gguf").write_bytes(content)

@@ -94,13 +94,9 @@ def test_best_published_number_is_bold_and_a_dash_is_a_dash():
 
 
 def test_our_best_is_italic_and_bold_only_where_it_beats_all(tmp_path):
-    table = build(
-        tmp_path, {}, {"model": "tuned", "value": 0.9}, {"task": "V-oc", "value": 0.1}
-    )
+    table = build(tmp_path, {}, {"model": "tuned", "value": 0.9}, {"task": "V-oc", "value": 0.1})
     name = "Some-7b, tuned (mine)"
-    assert find(table, name, ("V-reg", "r"))[1] == (
-        "font-weight: bold; font-style: italic"
-    )
+    assert find(table, name, ("V-reg", "r"))[1] == ("font-weight: bold; font-style: italic")
     weak = find(table, "Some-7b, zero-shot (mine)", ("V-oc", "r"))
     assert weak[1] == "font-style: italic"
     assert find(table, "EmoOPT", ("V-reg", "r")) == ("0.887", "")
@@ -163,10 +159,7 @@ def test_later_folder_replaces_a_file_of_the_same_name(tmp_path):
 @pytest.mark.parametrize("number", [5, 6])
 def test_tables_are_built_without_any_score_of_ours(tmp_path, number):
     write(tmp_path, {"data": "sample"})
-    for ours in (
-        score_files.read_ours(tmp_path),
-        score_files.read_ours(tmp_path / "none"),
-    ):
+    for ours in (score_files.read_ours(tmp_path), score_files.read_ours(tmp_path / "none")):
         table = paper_tables.build_scores(pd.concat([PUBLISHED, ours]), number)
         assert "no score on these sub-tasks yet" in table.caption
         assert set(table.cells[("", "from")]) == {"published"}
@@ -253,9 +246,7 @@ def test_sizes_that_differ_are_bold():
 def test_published_emotions_are_the_corpus_counts(real_data):
     from emolib.data import corpora
 
-    printed = pd.read_csv(files.place(score_files.PAPER) / "table1.csv").set_index(
-        "subset"
-    )
+    printed = pd.read_csv(files.place(score_files.PAPER) / "table1.csv").set_index("subset")
     for split in ("train", "dev"):
         counts = corpora.read("EI-reg", split)["emotion"].value_counts()
         assert counts.to_dict() == printed[f"raw_{split}"].iloc[:4].to_dict()
@@ -289,6 +280,4 @@ def test_same_table_gives_the_same_bytes(tmp_path):
     assert [p.name for p in written[0]] == ["table5.md", "table5.tex", "table5.html"]
     for one, other in zip(*written, strict=True):
         assert one.read_bytes() == other.read_bytes()
-    assert sorted(p.name for p in (tmp_path / "a").iterdir()) == sorted(
-        p.name for p in written[0]
-    )
+    assert sorted(p.name for p in (tmp_path / "a").iterdir()) == sorted(p.name for p in written[0])

@@ -8,12 +8,7 @@ from emolib.data import aeb
 from emolib.inference import predict
 from emolib.tasks import AAID
 
-FAST = {
-    "method": "generate",
-    "batch_size": 4,
-    "max_new_tokens": 6,
-    "progress": False,
-}
+FAST = {"method": "generate", "batch_size": 4, "max_new_tokens": 6, "progress": False}
 
 
 @pytest.fixture(scope="module")
@@ -124,9 +119,7 @@ def test_torn_file_is_mended(rows, loaded, straight, tmp_path, monkeypatch, case
     assert not partial.exists()
 
 
-def test_resumed_run_computes_only_what_is_missing(
-    rows, loaded, tmp_path, monkeypatch, capsys
-):
+def test_resumed_run_computes_only_what_is_missing(rows, loaded, tmp_path, monkeypatch, capsys):
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
         interrupt(patch, 4)
         predict.predict(rows, *loaded, tmp_path, **FAST)
@@ -160,9 +153,7 @@ def test_sampling_differs_from_greedy_and_by_seed(rows, loaded, straight, tmp_pa
         ({"method": "guess"}, "method 'guess': expected one of constrained, generate"),
     ],
 )
-def test_setting_that_does_not_exist_is_an_error(
-    rows, loaded, tmp_path, settings, reason
-):
+def test_setting_that_does_not_exist_is_an_error(rows, loaded, tmp_path, settings, reason):
     with pytest.raises(DataError, match=reason):
         predict.predict(rows, *loaded, tmp_path / "run", **settings)
     assert not (tmp_path / "run").exists()
@@ -182,9 +173,7 @@ def test_run_with_other_settings_is_refused(rows, loaded, tmp_path, change, reas
         predict.predict(rows, *loaded, tmp_path, **FAST | change)
 
 
-def test_run_with_other_prompts_or_model_is_refused(
-    rows, loaded, tmp_path, monkeypatch
-):
+def test_run_with_other_prompts_or_model_is_refused(rows, loaded, tmp_path, monkeypatch):
     predict.predict(rows, *loaded, tmp_path, **FAST)
     with pytest.raises(DataError, match=r"rows was .*'sha256'"):
         predict.predict(rows.select(range(21)), *loaded, tmp_path, **FAST)
@@ -195,9 +184,7 @@ def test_run_with_other_prompts_or_model_is_refused(
 
 
 @pytest.mark.parametrize(("form", "fits"), [("paper", True), ("plain", False)])
-def test_prompts_must_be_in_the_adapters_form(
-    rows, loaded, tmp_path, monkeypatch, form, fits
-):
+def test_prompts_must_be_in_the_adapters_form(rows, loaded, tmp_path, monkeypatch, form, fits):
     settings = loaded[0].settings | {"prompt_form": form}
     monkeypatch.setattr(loaded[0], "settings", settings)
     if fits:

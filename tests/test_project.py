@@ -71,9 +71,7 @@ def test_notebook_names_the_repository_and_the_version(path):
 
 
 def test_notebooks_install_an_extra_that_exists():
-    extras = (
-        re.search(r"\.\.\[([\w,]+)\]", NOTEBOOKS[0].read_text()).group(1).split(",")
-    )
+    extras = re.search(r"\.\.\[([\w,]+)\]", NOTEBOOKS[0].read_text()).group(1).split(",")
     assert set(extras) <= PROJECT["optional-dependencies"].keys()
 
 
@@ -111,8 +109,6 @@ def test_no_text_of_the_real_corpora_stands_in_the_project(real_data):
     from emolib.data import corpora
 
     texts = set(corpora.read("E-c", "test")["text"].str.lower())
-    kept = [
-        p for p in ROOT.glob("[fen]*/**/*") if p.suffix in (".csv", ".txt", ".ipynb")
-    ]
+    kept = [p for p in ROOT.glob("[fen]*/**/*") if p.suffix in (".csv", ".txt", ".ipynb")]
     whole = "\n".join(path.read_text(errors="replace").lower() for path in kept)
     assert [text for text in texts if len(text) > 40 and text in whole] == []

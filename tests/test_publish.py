@@ -81,9 +81,7 @@ class Hub:
         return SimpleNamespace(private=not self.public)
 
     def upload_folder(self, folder_path, allow_patterns, **_):
-        self.files = {
-            name: (folder_path / name).read_bytes() for name in allow_patterns
-        }
+        self.files = {name: (folder_path / name).read_bytes() for name in allow_patterns}
 
 
 @pytest.fixture
@@ -151,10 +149,7 @@ def test_merged_model_answers_like_the_adapter(run, tiny_model, tmp_path):
     hub.push_model(run, "ann/emo", tmp_path / "out", **given)
     whole, tokenizer = models.load(tmp_path / "out")
     ids = tokenizer("I got the job!!!", return_tensors="pt").input_ids
-    tuned, base = (
-        models.load(run)[0](ids).logits,
-        models.load(tiny_model)[0](ids).logits,
-    )
+    tuned, base = (models.load(run)[0](ids).logits, models.load(tiny_model)[0](ids).logits)
     assert (whole(ids).logits - tuned).abs().max() < 0.05 < (base - tuned).abs().max()
     card = ModelCard.load(tmp_path / "out" / "README.md")
     assert card.data.library_name == "transformers" and "(float16)" in card.text
@@ -244,10 +239,7 @@ def test_bad_scores_are_refused(run, scores, tmp_path, column, value, reason):
     [
         ({"base": None}, "not a Hub id: give base="),
         ({"base": "a/b/c"}, "not a Hub id: give base="),
-        (
-            {"base": "ann/model"},
-            "licence of ann/model is not known here: base_license=",
-        ),
+        ({"base": "ann/model"}, "licence of ann/model is not known here: base_license="),
         ({"data": None}, "data= is official"),
         ({"data": "ann/rows"}, "name its licence too"),
         ({"date": "official"}, "no publishing setting date"),
@@ -388,9 +380,7 @@ def test_public_repository_refuses_a_private_push(tmp_path, connect):
     assert not fake.files
 
 
-def test_upload_needs_a_login_before_anything_is_written(
-    tmp_path, monkeypatch, connect
-):
+def test_upload_needs_a_login_before_anything_is_written(tmp_path, monkeypatch, connect):
     connect()
     monkeypatch.setattr(hub, "get_token", lambda: None)
     with pytest.raises(DataError, match="hf auth login"):

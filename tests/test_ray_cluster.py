@@ -68,9 +68,7 @@ def folder(tmp_path_factory):
     place = tmp_path_factory.mktemp("texts")
     texts = [f"Day {n % 23}: so {('glad', 'sad', 'angry')[n % 3]}" for n in range(ROWS)]
     texts[7], texts[30] = None, " "
-    frame = pd.DataFrame(
-        {"id": range(ROWS), "body": texts, "tags": [["a", "b"]] * ROWS}
-    )
+    frame = pd.DataFrame({"id": range(ROWS), "body": texts, "tags": [["a", "b"]] * ROWS})
     for number in range(3):
         part = frame[number * 20 : number * 20 + 20]
         part.to_parquet(place / f"{number}.parquet", index=False)
@@ -78,9 +76,7 @@ def folder(tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_two_workers_give_the_rows_of_the_plain_call(
-    cluster, folder, tiny_model, tmp_path
-):
+def test_two_workers_give_the_rows_of_the_plain_call(cluster, folder, tiny_model, tmp_path):
     settings = {"tasks": ("EI-reg", "V-oc", "E-c")}
     out = ray_cluster.annotate_folder(
         folder, tmp_path / "out", "body", tiny_model, workers=2, chunk=10, **settings

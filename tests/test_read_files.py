@@ -10,16 +10,7 @@ import pytest
 from emolib import DataError
 from emolib.annotation import read_files, write_files
 
-TEXTS = [
-    "007",
-    'say "so"',
-    "one\ntwo\r\nthree",
-    "a\rb",
-    "",
-    "NA",
-    "1.0",
-    "怒り, 😀\u2028",
-]
+TEXTS = ["007", 'say "so"', "one\ntwo\r\nthree", "a\rb", "", "NA", "1.0", "怒り, 😀\u2028"]
 ODD = ["-5", "@name", " lead and trail ", "\t", "'", "None", "true", "\x00", "\\n"]
 SIZES = [1, 2, 1000]
 CELLS = [*TEXTS, *ODD]
@@ -209,11 +200,7 @@ BAD = {
     "other columns": ("in.csv", "body,b\n1,2\n", "no column 'text': there are body, b"),
     "Latin letters": ("in.csv", b"text\ncaf\xe9\n", "not utf-8.*for example latin-1"),
     "UTF-16": ("in.csv", "text\na\n".encode("utf-16"), "not utf-8.*for example"),
-    "list in JSONL": (
-        "a.jsonl",
-        '{"text": "a"}\n[1]\n',
-        "a.jsonl:2: expected a JSON o",
-    ),
+    "list in JSONL": ("a.jsonl", '{"text": "a"}\n[1]\n', "a.jsonl:2: expected a JSON o"),
     "half a line": ("a.jsonl", '{"text": "a"}\n\n{"text"\n', r"a.jsonl:3: no JSON \("),
     "nested too deep": ("a.jsonl", DEEP, r"a.jsonl:1: no JSON \(.*recursion"),
     "too long a number": ("a.jsonl", HUGE, r"a.jsonl:1: no JSON \(.*digits"),

@@ -103,9 +103,7 @@ def test_code_in_a_model_folder_never_runs(folder, sentinel, file, kind):
 
 @pytest.mark.parametrize("library", ["evilmodule", "os"])
 @pytest.mark.parametrize("key", ["auto_mapping", "megatron_config"])
-def test_adapter_that_names_a_module_does_not_import_it(
-    folder, sentinel, tmp_path, key, library
-):
+def test_adapter_that_names_a_module_does_not_import_it(folder, sentinel, tmp_path, key, library):
     from peft import LoraConfig, get_peft_model
 
     model, _ = models.load(folder)
@@ -164,9 +162,7 @@ def test_adapter_weights_that_are_none_are_refused(folder, sentinel, content, tm
 
     model, _ = models.load(folder)
     adapter = tmp_path / "adapter"
-    get_peft_model(model, LoraConfig(target_modules=["q_proj"])).save_pretrained(
-        adapter
-    )
+    get_peft_model(model, LoraConfig(target_modules=["q_proj"])).save_pretrained(adapter)
     weights = adapter / "adapter_model.safetensors"
     bad = {"pickle": pickle.dumps(Payload(sentinel)), "empty": b""}
     weights.write_bytes(bad.get(content, weights.read_bytes()[:-100]))
@@ -245,9 +241,7 @@ def load_apart(tiny_model: str, tmp_path: Path, names: list) -> dict[str, str]:
         pytest.skip("counts a process's pages as Linux does")
     (tmp_path / "apart").mkdir()
     command = [sys.executable, "-c", CHILD, tiny_model, str(tmp_path / "apart")]
-    done = subprocess.run(
-        [*command, *map(str, names)], capture_output=True, text=True, timeout=240
-    )
+    done = subprocess.run([*command, *map(str, names)], capture_output=True, text=True, timeout=240)
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert len(lines) == len(names), done.stderr[-2000:]
     for name, _, seconds, left in lines:
@@ -401,12 +395,8 @@ def lie_about_gguf() -> dict[str, bytes]:
         "nested": build([*told, entry("x", 9, struct.pack("<IQ", 9, 1) * 999)], rest),
         "shape": build(told, [tensor("token_embd.weight", 2**60, 2**60), *rest]),
         "many_axes": build(told, [spell(b"t") + struct.pack("<I", 2**31), *rest]),
-        "offset": build(
-            told, [tensor("token_embd.weight", 64, len(TOKENS), offset=2**62), *rest]
-        ),
-        "kind": build(
-            told, [tensor("token_embd.weight", 64, len(TOKENS), kind=999), *rest]
-        ),
+        "offset": build(told, [tensor("token_embd.weight", 64, len(TOKENS), offset=2**62), *rest]),
+        "kind": build(told, [tensor("token_embd.weight", 64, len(TOKENS), kind=999), *rest]),
         "alignment": build(describe(general_alignment=0), tensors),
         "layers": build(describe(layers=2**31), tensors),
         "two_layers": build(describe(layers=2), tensors),
@@ -438,12 +428,7 @@ def test_cells_like_formulas_are_read_as_they_are(tmp_path):
 
 
 OUT = [("out", "../elsewhere"), ("figures", "runs/../../elsewhere"), ("out", "..")]
-OUT += [
-    ("figures", "a\\..\\..\\b"),
-    ("name", "../x"),
-    ("name", "a/b"),
-    ("name", "a\\b"),
-]
+OUT += [("figures", "a\\..\\..\\b"), ("name", "../x"), ("name", "a/b"), ("name", "a\\b")]
 OUT += [("name", ".."), ("name", "/etc/x")]
 
 
@@ -547,9 +532,7 @@ def test_annotated_file_and_its_record_hold_no_secret(no_secret, model, request)
 
 
 @pytest.mark.parametrize("method", predict.METHODS)
-def test_predictions_and_their_record_hold_no_secret(
-    no_secret, tiny_model, sample_aeb, method
-):
+def test_predictions_and_their_record_hold_no_secret(no_secret, tiny_model, sample_aeb, method):
     loaded = models.load(tiny_model)
     rows, run = sample_aeb.select(range(3)), no_secret / "run"
     predict.predict(rows, *loaded, run=run, method=method, progress=False)

@@ -100,9 +100,7 @@ def test_best_step_has_the_highest_score(judged):
     assert record["best_eval_loss"] == pytest.approx(best["eval_loss"])
 
 
-def test_step_of_the_best_score_is_kept_whatever_its_loss(
-    rows, tiny_model, tmp_path, say
-):
+def test_step_of_the_best_score_is_kept_whatever_its_loss(rows, tiny_model, tmp_path, say):
     say(0.1, 0.7, 0.4, 0.3)
     run = finetune(*rows, tiny_model, tmp_path, **FAST)
     found, record = read_evaluations(run), runs.read(run)
@@ -136,9 +134,7 @@ def test_run_goes_on_while_the_score_rises(rows, tiny_model, tmp_path, say):
     assert (losses.diff() > 0).any()  # by loss it would have stopped
 
 
-def test_score_is_that_of_the_answers_that_predict_gives(
-    judged, rows, tiny_model, tmp_path
-):
+def test_score_is_that_of_the_answers_that_predict_gives(judged, rows, tiny_model, tmp_path):
     model, tokenizer = models.load(judged)
     found = predict.predict(rows[1], model, tokenizer, tmp_path, progress=False)
     expected = score_by_hand(rows[1], found)
@@ -267,9 +263,7 @@ def test_rows_that_are_too_long_are_not_scored(rows, tiny_model, tmp_path, say):
 
 
 @pytest.mark.parametrize("step", [1, 3, 7])
-def test_interrupted_run_ends_as_a_straight_one(
-    rows, tiny_model, judged, tmp_path, step
-):
+def test_interrupted_run_ends_as_a_straight_one(rows, tiny_model, judged, tmp_path, step):
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
         stop_at(patch, step)
         finetune(*rows, tiny_model, tmp_path, **FAST)
@@ -297,8 +291,7 @@ def test_early_stop_by_score_comes_at_the_same_step_after_an_interruption(
     records = [runs.read(run) for run in (straight, resumed)]
     assert [(r["steps"], r["best_step"]) for r in records] == [(5, 2)] * 2
     one, other = (
-        load_file(run / "adapter" / "adapter_model.safetensors")
-        for run in (straight, resumed)
+        load_file(run / "adapter" / "adapter_model.safetensors") for run in (straight, resumed)
     )
     assert all(one[key].equal(other[key]) for key in one)
 
@@ -307,9 +300,7 @@ def test_early_stop_by_score_comes_at_the_same_step_after_an_interruption(
 def test_rows_that_cannot_be_scored_are_refused(rows, tiny_model, tmp_path, name):
     train, checked = rows
     with pytest.raises(DataError, match=f"choose_by='score' needs .*: {name} missing"):
-        finetune(
-            train, checked.remove_columns(name), tiny_model, tmp_path / "run", **FAST
-        )
+        finetune(train, checked.remove_columns(name), tiny_model, tmp_path / "run", **FAST)
     assert not list(tmp_path.glob("run/run.json"))
 
 

@@ -17,9 +17,7 @@ def load(path) -> list[dict]:
     with path.open(encoding="utf-8", newline="") as file:
         if path.suffix == ".jsonl":
             return [json.loads(line) for line in file]
-        return list(
-            csv.DictReader(file, delimiter="\t" if path.suffix == ".tsv" else ",")
-        )
+        return list(csv.DictReader(file, delimiter="\t" if path.suffix == ".tsv" else ","))
 
 
 def write(frame, path, **options):
@@ -33,9 +31,7 @@ HARMLESS = ["a=1", "1-1", "", "'", " =1"]
 
 @pytest.mark.parametrize("format", ["csv", "tsv"])
 def test_formulas_are_escaped_where_asked_and_only_there(tmp_path, format):
-    frame = pd.DataFrame({"text": FORMULAS + HARMLESS, "n": -1.5}).astype(
-        {"text": "str"}
-    )
+    frame = pd.DataFrame({"text": FORMULAS + HARMLESS, "n": -1.5}).astype({"text": "str"})
     plain = write(frame, tmp_path / f"plain.{format}")
     safe = write(frame, tmp_path / f"safe.{format}", escape=True)
     assert [row["text"] for row in load(plain)] == FORMULAS + HARMLESS

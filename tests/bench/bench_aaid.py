@@ -42,10 +42,7 @@ def map_split(split: str, data: str, cache: str) -> datasets.Dataset:
 
     name = f"{cache}/{time.monotonic_ns()}"
     built = rows.map(
-        multiply,
-        batched=True,
-        remove_columns=rows.column_names,
-        cache_file_name=f"{name}.arrow",
+        multiply, batched=True, remove_columns=rows.column_names, cache_file_name=f"{name}.arrow"
     )
     order = f"{name}-order.arrow"
     shuffled = built.shuffle(seed=0, indices_cache_file_name=order)

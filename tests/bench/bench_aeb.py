@@ -35,9 +35,7 @@ def main() -> None:
     report("score, 1,000 bootstrap resamples", start)
     start = time.perf_counter()
     words = [baselines.lexicon(name, rows) for name in ("vader", "textblob")]
-    words = [
-        metrics.tabulate(item_errors.compare(rows, each), "lexicon") for each in words
-    ]
+    words = [metrics.tabulate(item_errors.compare(rows, each), "lexicon") for each in words]
     report("both lexicons, scored as well", start)
     print(len(pd.concat([scores, *words])), "scores")
 

@@ -57,11 +57,7 @@ def prepare(share: float, tokenizer) -> dict:
     lengths = [len(ids) for ids in tokenizer(whole).input_ids]
     keys = list(zip(rows["task"], rows["instruction"], strict=True))
     order = list(shared_batches.Sampler(64, lengths, seed=0, keys=keys))
-    return {
-        "seconds": time.perf_counter() - start,
-        "tokens": sum(lengths),
-        "answers": len(order),
-    }
+    return {"seconds": time.perf_counter() - start, "tokens": sum(lengths), "answers": len(order)}
 
 
 def sweep(given, keep) -> None:
@@ -97,9 +93,7 @@ def sweep(given, keep) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--model", required=True, help="merged weights or a run")
-    parser.add_argument(
-        "--sizes", type=int, nargs="+", default=[1000, 3000, 10000, 30808]
-    )
+    parser.add_argument("--sizes", type=int, nargs="+", default=[1000, 3000, 10000, 30808])
     parser.add_argument("--out", default=FIGURES)
     given = parser.parse_args()
     os.environ["TQDM_DISABLE"] = "1"

@@ -146,9 +146,7 @@ def grade(frame, rounds: list[list[dict]], machine: dict):
         items = zip(rounds[row.round - 1], row.responses, strict=True)
         read[row.contestant, row.round] = [
             parsing.parse(
-                item["task"],
-                response,
-                prompts.read_range(item["task"], item["instruction"]),
+                item["task"], response, prompts.read_range(item["task"], item["instruction"])
             )
             for item, response in items
         ]
@@ -157,9 +155,7 @@ def grade(frame, rounds: list[list[dict]], machine: dict):
     graded["answered"] = [np.mean([v is not None for v in found]) for found in values]
     greedy = [read.get((GREEDY, number)) for number in frame["round"]]
     graded["as_greedy"] = [
-        np.mean([a == b for a, b in zip(found, other, strict=True)])
-        if other
-        else np.nan
+        np.mean([a == b for a, b in zip(found, other, strict=True)]) if other else np.nan
         for found, other in zip(values, greedy, strict=True)
     ]
     if "matrix_flops" in frame:

@@ -29,12 +29,7 @@ def load_emolib(folder: str, method: str):
     def work(rows):
         with tempfile.TemporaryDirectory() as run:
             frame = predict.predict(
-                Dataset.from_list(rows),
-                model,
-                tokenizer,
-                run=run,
-                method=method,
-                progress=False,
+                Dataset.from_list(rows), model, tokenizer, run=run, method=method, progress=False
             )
             tokens = runs.read(run).get("tokens_computed")
         found = {"responses": list(frame["response"])}
@@ -84,9 +79,7 @@ def load_pipeline(folder: str):
     from emolib import models
 
     tokenizer = models.load_tokenizer(folder)  # pads on the left, as generation needs
-    generate = pipeline(
-        "text-generation", model=folder, tokenizer=tokenizer, dtype=torch.bfloat16
-    )
+    generate = pipeline("text-generation", model=folder, tokenizer=tokenizer, dtype=torch.bfloat16)
     options = {"do_sample": False, "max_new_tokens": 40, "return_full_text": False}
 
     def work(rows):
@@ -116,9 +109,7 @@ def load_harness(folder: str):
             found = lm_eval.simple_evaluate(
                 model=model,
                 tasks=names,
-                task_manager=TaskManager(
-                    include_path=f"{parent}/aeb", include_defaults=False
-                ),
+                task_manager=TaskManager(include_path=f"{parent}/aeb", include_defaults=False),
                 batch_size=32,
                 bootstrap_iters=0,
                 predict_only=True,
@@ -152,9 +143,7 @@ def load_llama(gguf: str, folder: str, context: int, limit: int | None):
 
     tokenizer = Tokenizer.from_file(f"{folder}/tokenizer.json")
     cores = count_cores()
-    model = Llama(
-        gguf, n_ctx=context, n_threads=cores, n_threads_batch=cores, verbose=False
-    )
+    model = Llama(gguf, n_ctx=context, n_threads=cores, n_threads_batch=cores, verbose=False)
     ends = read_ends(folder) or {model.token_eos()}
 
     def work(rows):

@@ -24,9 +24,7 @@ def draw_speeds(name: str, data: Path):
     summary = pd.read_csv(data / f"bench_{name}_summary.csv").set_index("contestant")
     order = summary["per_second"].sort_values(ascending=False).index
     axes = plt.subplots(figsize=(5.5, 0.42 * len(order) + 0.8))[1]
-    colors = [
-        sns.color_palette()[0 if who.startswith("emolib") else 7] for who in order
-    ]
+    colors = [sns.color_palette()[0 if who.startswith("emolib") else 7] for who in order]
     middle = summary.loc[order, "per_second"]
     range_of = rounds.groupby("contestant")["per_second"].agg(["min", "max"]).loc[order]
     spread = [middle - range_of["min"], range_of["max"] - middle]
@@ -44,10 +42,7 @@ def tabulate(name: str, data: Path) -> str:
     """The summary as the README has it: medians, and ours over each, in Markdown."""
     summary = pd.read_csv(data / f"bench_{name}_summary.csv")
     summary = summary.sort_values("per_second", ascending=False)
-    lines = [
-        f"| | {WHAT[name]} | emolib is | peak memory, GiB |",
-        "|---|---|---|---|",
-    ]
+    lines = [f"| | {WHAT[name]} | emolib is | peak memory, GiB |", "|---|---|---|---|"]
     for row in summary.itertuples():
         times = f"{row.ratio:.1f} × [{row.ratio_min:.1f}, {row.ratio_max:.1f}]"
         times = "" if row.contestant == "emolib" else times

@@ -101,9 +101,7 @@ class Worker:
         self.name = name
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
-        self._process = context.Process(
-            target=_serve, args=(theirs, setup, args), daemon=True
-        )
+        self._process = context.Process(target=_serve, args=(theirs, setup, args), daemon=True)
         self._process.start()
         theirs.close()  # else the end of the process would not end our waiting
         self._peak = math.nan

@@ -86,18 +86,13 @@ def run_all(page, address: str, name: str) -> None:
     page.goto(f"{address}/tree/notebooks/{name}.ipynb?token={TOKEN}")
     page.wait_for_selector(".jp-NotebookPanel:visible .jp-CodeCell", timeout=120_000)
     page.wait_for_selector("text=Python 3 (ipykernel) | Idle", timeout=120_000)
-    for menu, entry in (
-        ("Edit", "Clear Outputs of All Cells"),
-        ("Run", "Run All Cells"),
-    ):
+    for menu, entry in (("Edit", "Clear Outputs of All Cells"), ("Run", "Run All Cells")):
         page.click(f".lm-MenuBar-itemLabel:text-is('{menu}')")
         page.click(f".lm-Menu-itemLabel:text-is('{entry}')")
     page.wait_for_function(DONE, timeout=LONGEST, polling=1000)
 
 
-@pytest.mark.parametrize(
-    ("name", "figures"), [("00_annotate_texts", 2), ("01_build_aaid", 0)]
-)
+@pytest.mark.parametrize(("name", "figures"), [("00_annotate_texts", 2), ("01_build_aaid", 0)])
 def test_notebook_runs_without_an_error_and_shows_its_figures(lab, page, name, figures):
     run_all(page, lab, name)
     height = page.evaluate(HEIGHT)
