@@ -19,6 +19,9 @@ from emolib.tasks import AAID, TASKS
 from emolib.training import record
 from emolib.training.record import LossLog
 
+pytestmark = pytest.mark.slow  # trains, kills or compares whole models
+
+
 # Architecture and a tokenizer as its models have it: the five of the paper's series,
 # then modern ones (Llama 3, Qwen 2 and 3, Gemma 3, SmolLM3).
 KINDS = {

@@ -280,6 +280,7 @@ def test_runs_without_a_model_and_of_other_tasks_are_no_judges(sentences, tmp_pa
         encoders.predict(run, rows)
 
 
+@pytest.mark.slow
 def test_figure_has_a_point_per_measure_and_judge(sentences):
     told = predict(sentences, rate(sentences, female=0.1, noise=0.01))
     tables = [

@@ -100,6 +100,7 @@ def test_shared_row_gives_each_answer_its_probability(
             assert p == pytest.approx(expected[value], abs=1e-4)
 
 
+@pytest.mark.slow
 def test_every_number_can_be_told_apart(items, make_tiny, byte_tokenizer, monkeypatch):
     monkeypatch.setattr(answer_tree, "STEP", 0)
     monkeypatch.setattr(answer_tree, "_list_after", answer_tree._list_after.__wrapped__)

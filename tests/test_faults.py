@@ -26,12 +26,15 @@ from emolib.annotation import annotate_file
 from emolib.inference import constrained, predict, tree_attention
 from emolib.training.sft_trainer import SharedPromptTrainer
 
+pytestmark = pytest.mark.slow  # trains, kills or compares whole models
+
 # A child that is forked from a process with everything imported starts in no time; the
 # fork server itself has started no threads, as this process may have.
 CHILDREN = multiprocessing.get_context("forkserver")
 CHILDREN.set_forkserver_preload(
     ["pytest", "emolib.annotation.annotate_file", "emolib.training.sft_trainer"]
 )
+
 TUNING = {
     "quantization": None,
     "batch_size": 8,

@@ -22,6 +22,9 @@ from emolib.training import record, shared_batches
 from emolib.training.sft_trainer import SharedPromptTrainer
 from emolib.training.shared_batches import Sampler
 
+pytestmark = pytest.mark.slow  # trains, kills or compares whole models
+
+
 FAST = {
     "batch_size": 8,
     "micro_batch_size": 4,

@@ -19,6 +19,9 @@ from emolib.publishing import gguf
 from emolib.training import record
 from emolib.training.shared_batches import Sampler
 
+pytestmark = pytest.mark.slow  # trains, kills or compares whole models
+
+
 RUN = {
     "data": "sample",
     "quantization": "",

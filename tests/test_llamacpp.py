@@ -17,6 +17,8 @@ from emolib.inference import predict
 from emolib.models import llamacpp
 from emolib.publishing import gguf
 
+pytestmark = pytest.mark.slow  # trains, kills or compares whole models
+
 SCRIPT = Path(sys.prefix) / "llama.cpp" / gguf.SCRIPT
 READY = SCRIPT.is_file() and importlib.util.find_spec("llama_cpp")
 

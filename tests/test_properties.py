@@ -244,6 +244,7 @@ def tables(draw):
     return pd.DataFrame(draw(st.lists(row, max_size=6)), columns=order, dtype="str")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("format", ["csv", "tsv", "jsonl", "parquet"])
 def test_any_texts_come_back_in_any_chunks(tmp_path, format):
     path = tmp_path / f"a.{format}"
@@ -272,6 +273,7 @@ def json_lines(draw):
     return draw(st.lists(rows, min_size=1, max_size=5))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("format", ["csv", "tsv", "jsonl", "parquet"])
 def test_any_json_values_can_be_written_in_every_format(tmp_path, format):
     out = tmp_path / f"out.{format}"

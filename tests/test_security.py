@@ -284,6 +284,7 @@ def lie_about_weights(weights: bytes) -> dict[str, bytes]:
     }
 
 
+@pytest.mark.slow
 def test_lying_safetensors_are_refused_at_once(tiny_model, tmp_path):
     weights = Path(tiny_model, "model.safetensors").read_bytes()
     lies = lie_about_weights(weights) | {"honest": weights}
@@ -306,6 +307,7 @@ CONFIGS = {
 }
 
 
+@pytest.mark.slow
 def test_lying_config_is_refused_at_once(tiny_model, tmp_path):
     for name, values in CONFIGS.items():
         shutil.copytree(tiny_model, tmp_path / name)
@@ -403,6 +405,7 @@ def lie_about_gguf() -> dict[str, bytes]:
     }
 
 
+@pytest.mark.slow
 def test_lying_gguf_is_refused_at_once_and_leaves_nothing(tiny_model, tmp_path):
     lies = lie_about_gguf()
     for name, content in lies.items():
@@ -466,6 +469,7 @@ FILES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", FILES)
 def test_run_file_that_is_more_than_values_is_refused(tmp_path, sentinel, case):
     content, reason = FILES[case]

@@ -17,6 +17,8 @@ from emolib.inference import predict
 from emolib.models import catalog, loading, weight_files
 from emolib.models.catalog import SERIES
 
+pytestmark = pytest.mark.slow  # trains, kills or compares whole models
+
 KINDS = {"Emoopt": "opt", "Emobloom": "bloom", "Emot5": "t5", "Emobart": "bart"}
 TOKENIZERS = {
     "llama": "unigram_tokenizer",

@@ -15,6 +15,9 @@ from emolib.tasks import AAID, get
 from emolib.training import best_step, record
 from emolib.training.record import LossLog
 
+pytestmark = pytest.mark.slow  # trains, kills or compares whole models
+
+
 FAST = {
     "quantization": None,
     "batch_size": 8,

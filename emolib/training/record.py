@@ -39,7 +39,7 @@ def train(trainer: Trainer, run: str | Path, settings: dict, **results) -> Path:
 
     DataError for a folder made with other settings, and where it cannot be written.
     """
-    with _opened(run, settings, trainer) as folder, _explaining(folder):
+    with _opened(run, settings, trainer) as folder, explaining(folder):
         if "finished" in runs.read(folder):
             return folder
         _train_to_the_end(trainer, folder)
@@ -151,7 +151,7 @@ def _opened(run: str | Path, settings: dict, trainer: Trainer):
 
 
 @contextmanager
-def _explaining(folder: Path):
+def explaining(folder: str | Path):
     """DataError where writing fails; torch and safetensors have their own errors."""
     try:
         yield

@@ -5,6 +5,7 @@ from peft import LoraConfig, get_peft_model
 from transformers import DataCollatorForSeq2Seq, Seq2SeqTrainer, Seq2SeqTrainingArguments, set_seed
 
 from emolib.training.best_step import ScoredEvaluation
+from emolib.training.record import explaining
 from emolib.training.sft_trainer import make_float32
 from emolib.training.shared_batches import TaskMixingSampler, list_keys
 
@@ -34,15 +35,16 @@ class PairTrainer(ScoredEvaluation, TaskMixingSampler, Seq2SeqTrainer):
             set_seed(arguments["seed"])  # the adapter is drawn before the trainer does
             model = get_peft_model(model, peft_config)
         columns = ["input_ids", "labels"]
-        super().__init__(
-            model=model,
-            args=Seq2SeqTrainingArguments(**arguments, gradient_checkpointing=again),
-            train_dataset=rows[0].select_columns(columns),
-            eval_dataset=rows[1].select_columns(columns),
-            processing_class=tokenizer,
-            data_collator=DataCollatorForSeq2Seq(tokenizer, model),
-            callbacks=list(callbacks),
-        )
+        with explaining(arguments["output_dir"]):
+            super().__init__(
+                model=model,
+                args=Seq2SeqTrainingArguments(**arguments, gradient_checkpointing=again),
+                train_dataset=rows[0].select_columns(columns),
+                eval_dataset=rows[1].select_columns(columns),
+                processing_class=tokenizer,
+                data_collator=DataCollatorForSeq2Seq(tokenizer, model),
+                callbacks=list(callbacks),
+            )
         self.keys = list_keys(rows[0])
         self.set_validation(rows[1])
         make_float32(self.model)

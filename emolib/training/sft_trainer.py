@@ -10,7 +10,7 @@ from emolib.inference.answer_tree import list_choices
 from emolib.tasks import get
 from emolib.training import shared_batches
 from emolib.training.best_step import ScoredEvaluation
-from emolib.training.record import count_processes
+from emolib.training.record import count_processes, explaining
 from emolib.training.shared_batches import TaskMixingSampler, list_keys
 
 
@@ -44,7 +44,8 @@ class SharedPromptTrainer(ScoredEvaluation, TaskMixingSampler, SFTTrainer):
         scored = bool(regression_weight)
         options["train_dataset"] = _select(rows, scored)
         options["eval_dataset"] = _select(validation, scored)
-        super().__init__(**options)
+        with explaining(options["args"].output_dir):
+            super().__init__(**options)
         # Several processes see the rows that one sees.
         self.keys = list_keys(rows) if shared or count_processes() > 1 else None
         self.set_validation(validation)
