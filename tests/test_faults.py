@@ -330,7 +330,7 @@ def test_folder_on_a_device_that_cannot_be_written_is_named(name, given, place, 
     (folder / "run").mkdir()
     shutil.copy(place / "texts.csv", folder.parent)
     mount("remount,ro")
-    with pytest.raises(DataError, match=f"{folder}.*cannot write .*Read-only"):
+    with pytest.raises(DataError, match=f"{folder}.*cannot write.*Read-only"):
         WORKS[name](folder, *given)
 
 
