@@ -57,16 +57,6 @@ class LlamaCpp:
         self.kind = about.value.decode("utf-8", "replace")  # such as "llama 135M Q4_1"
         self.size = int(cpp.llama_model_size(self._model))  # bytes
 
-    def close(self) -> None:
-        """Gives the memory back; the model answers nothing after that."""
-        if self._context:
-            self._cpp.llama_free(self._context)
-        if self._model:
-            self._cpp.llama_model_free(self._model)
-        if self._writer:
-            self._writer.close()
-        self._context = self._model = self._writer = None
-
     def score_answers(self, questions: Sequence) -> list[np.ndarray]:
         """Probabilities of the allowed answers [answers] per `constrained.Question`."""
         return [each for part in _split(questions, self.context) for each in self._score(part)]
