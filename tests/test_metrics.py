@@ -5,6 +5,7 @@ from functools import cache
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.metrics import accuracy_score, f1_score
 
 from emolib import DataError
 from emolib.data import parsing
@@ -341,3 +342,19 @@ def test_pearson_does_not_hang_on_the_range_asked(task):
     mapped = [parsing.parse(task, str(x), (0, 1)) for x in unit]
     r = np.corrcoef([float(g) for g in gold], unit)[0, 1]
     assert metrics.score(task, gold, mapped)["pearson"] == pytest.approx(r)
+
+
+@pytest.mark.parametrize("kind", ["classes", "labels"])
+def test_f1_and_accuracy_are_those_of_scikit_learn(kind):
+    draw = np.random.default_rng(0)
+    for items in (1, 2, 7, 40):
+        gold, predicted = draw.integers(-1, 2, (2, items)).astype(float)
+        if kind == "labels":
+            gold, predicted = draw.random((2, items, 5)) < 0.3
+        classes = np.unique(gold) if kind == "classes" else None
+        how = {"labels": classes, "zero_division": 0}
+        for average in ("micro", "macro"):
+            theirs = f1_score(gold, predicted, average=average, **how)
+            assert metrics.METRICS[f"f1_{average}"](gold, predicted) == pytest.approx(theirs)
+        theirs = accuracy_score(gold, predicted)
+        assert metrics.METRICS["accuracy"](gold, predicted) == pytest.approx(theirs)
