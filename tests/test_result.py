@@ -261,7 +261,7 @@ def test_coverage_is_that_of_the_judgements(judged, held):
 
 
 def list_standings(number: int) -> pd.DataFrame:
-    """What the README's table can show: model by (task, metric) to value, low, high.
+    """What the result's tables can show: model by (task, metric) to value, low, high.
 
     SemEval's Jaccard index stands in the paper's column "accuracy", which is another
     figure for the paper's own models.
@@ -282,7 +282,7 @@ def format_cell(row: pd.Series, best: bool) -> str:
 
 
 @pytest.mark.parametrize("number", [5, 6])
-def test_readme_shows_the_scores(number):
+def test_page_shows_the_scores(number):
     known, lines = list_standings(number), markdown.read_marked(f"table{number}")
     pairs = {head: markdown.read_head(head) for head in lines[0] if head != "model"}
     wanted = {p for p in score_files.COLUMNS[number] if "." not in p[1]}
@@ -298,7 +298,7 @@ def test_readme_shows_the_scores(number):
 
 
 @pytest.mark.parametrize("number", [5, 6])
-def test_readme_shows_every_row_of_ours_that_differs(number):
+def test_page_shows_every_row_of_ours_that_differs(number):
     known = list_standings(number)["value"]
     names = [x["model"].strip("*") for x in markdown.read_marked(f"table{number}")]
     plain, joined = (known[name].sort_index() for name in (MODEL, f"{MODEL}, joined"))
@@ -308,7 +308,12 @@ def test_readme_shows_every_row_of_ours_that_differs(number):
     )
 
 
-def test_readme_shows_the_paired_differences():
+def test_readme_shows_rows_of_the_result():
+    shown, whole = (markdown.read_marked(name) for name in ("standings", "table5"))
+    assert 0 < len(shown) <= 7 and all(line in whole for line in shown)
+
+
+def test_page_shows_the_paired_differences():
     known = read("paired").set_index(["ours", "model", "task", "metric"])
     lines = markdown.read_marked("paired")
     heads = [head for head in lines[0] if head not in ("ours", "minus")]
@@ -321,7 +326,7 @@ def test_readme_shows_the_paired_differences():
             assert line[head] == f"{text}<br>[{row['low']:+.3f}, {row['high']:+.3f}]"
 
 
-def test_readme_shows_the_ablation():
+def test_page_shows_the_ablation():
     known = read("ablation").set_index(["variant", "task"])
     lines = markdown.read_marked("ablation")
     assert [line["variant"] for line in lines] == list(known.index.unique("variant"))
@@ -335,7 +340,7 @@ def test_readme_shows_the_ablation():
 
 
 @pytest.mark.slow
-def test_readme_says_what_the_audit_found(kept):
+def test_page_says_what_the_audit_found(kept):
     text = " ".join(markdown.read_pages().split())
     found = read("bias").query("weights == @kept[1]['adapter_weights']")
     assert len(found) == 10 and (found["items"] == "144 of 144 frames").all()

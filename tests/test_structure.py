@@ -82,6 +82,13 @@ def test_picture_names_every_module():
     assert shown <= {path.name for path in MODULES}
 
 
+def test_readme_is_short_and_begins_with_its_commands():
+    lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
+    assert len(lines) <= 150
+    first = "\n".join(lines[:20])
+    assert all(command in first for command in ("git clone", "make demo", "emolib annotate"))
+
+
 def test_readme_keeps_a_short_tree():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     tree = text.split("## What is where")[1].split("```")[1].strip()
