@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from emolib import DataError, files, models, runs
 from emolib.data import corpora, parsing
 from emolib.data.rows import Rows, to_frame
-from emolib.inference.predict import read_lines
+from emolib.inference import predict as responses
 from emolib.models import catalog
 from emolib.tasks import SPLITS, TASKS, Task, get
 from emolib.training import record
@@ -85,12 +85,8 @@ def encoder(
 
 def read(run: str | Path) -> pd.DataFrame:
     """The predictions of a finished run, as `encoder` gave them."""
-    path = Path(run) / "predictions.jsonl"
-    if not path.is_file():
-        raise DataError(f"{run}: no predictions.jsonl: not a finished encoder run")
-    found = pd.DataFrame(read_lines(path)).astype({"emotion": object})
-    values = [tuple(x) if isinstance(x, list) else x for x in found["prediction"]]
-    return found.assign(prediction=values)
+    found = responses.read(run, "encoder", "predictions.jsonl")
+    return found.assign(prediction=found["prediction"].tolist())  # numbers as numbers
 
 
 def predict(run: str | Path, rows: Rows, batch_size: int = 64) -> pd.DataFrame:

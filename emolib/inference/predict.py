@@ -6,6 +6,7 @@ nobody can read.
 """
 
 import json
+import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -101,17 +102,16 @@ def predict(
         return read(folder)
 
 
-def read(run: str | Path) -> pd.DataFrame:
-    """The responses of a finished run, as `predict` gave them."""
-    path = Path(run) / "responses.jsonl"
+def read(run: str | Path, kind="prediction", name="responses.jsonl") -> pd.DataFrame:
+    """The responses of a finished run, as `predict` gave them; `kind` and file `name` of others."""
+    path = Path(run) / name
     if not path.is_file():
-        raise DataError(f"{run}: no responses.jsonl: not a finished prediction run")
+        raise DataError(f"{run}: no {name}: not a finished {kind} run")
     records = read_lines(path)
     columns = list(records[0]) if records else ["id", "task", "emotion", "response"]
     found = pd.DataFrame(records, columns=columns).astype({"emotion": object})
     if "prediction" in found:  # scores, classes and tuples in one column
-        values = [r["prediction"] for r in records]
-        values = [tuple(v) if isinstance(v, list) else v for v in values]
+        values = [tuple(x) if isinstance(x, list) else x for x in found["prediction"]]
         found["prediction"] = pd.Series(values, dtype=object)
     return found
 
@@ -129,16 +129,20 @@ def read_lines(path: Path) -> list[dict]:
     return records
 
 
+def read_partial(partial: Path) -> dict[int, dict]:
+    """Row to answer in the file of an unfinished run, which is cut off after its last whole line."""
+    if not partial.exists():
+        return {}
+    os.truncate(partial, partial.read_bytes().rfind(b"\n") + 1)
+    return {record.get("row"): record for record in read_lines(partial)}
+
+
 def write_responses(rows: Dataset, partial: Path, target: Path) -> None:
     """The partial file (row and answer) as the final one, in row order; removes it."""
-    found = sorted(read_lines(partial), key=lambda record: record["row"])
-    whole = rows[:]
-    columns = zip(whole["id"], whole["task"], whole["emotion"], found, strict=True)
-    lines = []
-    for name, task, emotion, record in columns:
-        row = {"id": name, "task": task, "emotion": emotion}
-        row |= {key: record[key] for key in record if key not in ("batch", "row")}
-        lines.append(json.dumps(row, ensure_ascii=False) + "\n")
+    found, lines = read_partial(partial), []
+    for row, record in enumerate(rows.select_columns(["id", "task", "emotion"]).to_list()):
+        record |= {key: found[row][key] for key in found[row] if key not in ("batch", "row")}
+        lines.append(json.dumps(record, ensure_ascii=False) + "\n")
     files.write_text(target, "".join(lines))
     partial.unlink()
 
@@ -189,9 +193,10 @@ def _write(rows, model, tokenizer, folder: Path, chosen: Settings) -> dict:
 def _work_through(rows, batches, answer, folder: Path, chosen: Settings) -> None:
     """Answers every batch that is not yet in the run folder, then writes the result."""
     partial, target = folder / "responses.partial.jsonl", folder / "responses.jsonl"
-    done = _read_done(partial, batches)
+    found = read_partial(partial)
     if not partial.exists() and target.exists():
         return  # killed between the last two lines of this and the record
+    done = {n for n, batch in enumerate(batches) if found.keys() >= set(batch)}
     if done:
         print(f"Going on after {len(done)} of {len(batches)} batches.")
     progress = tqdm(total=len(rows), unit="prompt", disable=not chosen.progress)
@@ -220,24 +225,6 @@ def _make_batches(tasks: list[str], prompts: list, chosen: Settings) -> tuple:
         else:
             batches.append([index])
     return [budgets[batch[0]] for batch in batches], batches
-
-
-def _read_done(partial: Path, batches: list) -> set[int]:
-    """Numbers of the batches that are whole in the file, which keeps only those."""
-    if not partial.exists():
-        return set()
-    found: dict[int, list] = {}
-    for record in read_lines(partial):
-        found.setdefault(record.get("batch"), []).append(record)
-    whole = {
-        number
-        for number, batch in enumerate(batches)
-        if [record.get("row") for record in found.get(number, [])] == list(batch)
-    }
-    kept = [record for number in sorted(whole) for record in found[number]]
-    lines = [json.dumps(record, ensure_ascii=False) + "\n" for record in kept]
-    files.write_text(partial, "".join(lines))
-    return whole
 
 
 def _generate(model, tokenizer, batch: list, tokens: int, decoding: str) -> list[str]:
