@@ -46,7 +46,7 @@ def locked(folder: str | Path, empty: bool = False):
     What a killed process left half written is removed; with `empty` all that is there.
     """
     with ExitStack() as stack:
-        with _explaining(folder := Path(folder)):
+        with explaining(folder := Path(folder)):
             folder.mkdir(parents=True, exist_ok=True)
             stack.enter_context(FileLock(folder / ".lock", timeout=0))
             for path in folder.glob("*") if empty else folder.rglob(".*.[0-9]*.tmp"):
@@ -64,7 +64,7 @@ def match(folder: str | Path, kind: str, settings: dict) -> None:
     there = read(folder) if path.exists() else {}
     made = {p.name for p in path.parent.rglob("*") if p.is_file()} - {"run.json", ".lock"}
     if not there or not ("finished" in there or made):  # a run that made nothing is begun anew
-        with _explaining(folder):
+        with explaining(folder):
             write_json(path, {"kind": kind, "settings": settings, **provenance()})
         return
     if there.get("kind") != kind:
@@ -122,13 +122,15 @@ def read_settings(kind: type, given: dict, what: str, least=None, choices=None):
 
 
 @contextmanager
-def _explaining(folder: str | Path):
+def explaining(folder: str | Path, hint: str = ""):
+    """DataError where a run folder cannot be locked or written; `hint`: what to do."""
     try:
         yield
     except Timeout:  # of the lock, an OSError too
         raise DataError(f"{folder}: another process works in this run folder") from None
     except OSError as error:
-        raise DataError(f"{folder}: cannot write this run folder: {error}") from error
+        problem = f": {error}: {hint}" if hint else f" this run folder: {error}"
+        raise DataError(f"{folder}: cannot write{problem}") from error
 
 
 def _find(package: str) -> str | None:

@@ -39,16 +39,11 @@ def read_questions(rows, tokenizer, style: str = "after") -> list[Question]:
     Rows without an instruction ask for the corpus's own range. `style`: how the model's answers
     become tokens, see `models.tokens`.
     """
-    whole = rows[:]
-    ids = tokenizer(whole["prompt"]).input_ids
-    told = whole.get("instruction", [""] * len(ids))
     questions = []
-    for task, instruction, prompt, emotion, each in zip(
-        whole["task"], told, whole["prompt"], whole["emotion"], ids, strict=True
-    ):
-        asked = read_range(task, instruction)
-        allowed = list_choices(task, asked, prompt, tokenizer, style)
-        questions.append(Question(each, allowed, emotion))
+    for row, ids in zip(rows.to_list(), tokenizer(rows[:]["prompt"]).input_ids, strict=True):
+        asked = read_range(row["task"], row.get("instruction", ""))
+        allowed = list_choices(row["task"], asked, row["prompt"], tokenizer, style)
+        questions.append(Question(ids, allowed, row["emotion"]))
     return questions
 
 

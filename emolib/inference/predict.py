@@ -8,6 +8,7 @@ nobody can read.
 import json
 import os
 from dataclasses import asdict, dataclass
+from itertools import groupby
 from pathlib import Path
 
 import pandas as pd
@@ -92,13 +93,8 @@ def predict(
     with runs.opened(run, "predict", identity) as folder:
         if "finished" not in runs.read(folder):
             work = _constrain if chosen.method == "constrained" else _write
-            try:
+            with runs.explaining(folder, "finished batches are kept, make room and call again"):
                 runs.finish(folder, **work(rows, model, tokenizer, folder, chosen))
-            except OSError as error:
-                raise DataError(
-                    f"{folder}: cannot write: {error}: finished batches are kept, make"
-                    " room and call again"
-                ) from error
         return read(folder)
 
 
@@ -130,7 +126,7 @@ def read_lines(path: Path) -> list[dict]:
 
 
 def read_partial(partial: Path) -> dict[int, dict]:
-    """Row to answer in the file of an unfinished run, which is cut off after its last whole line."""
+    """Row to answer in an unfinished run's file, which is cut off after its last whole line."""
     if not partial.exists():
         return {}
     os.truncate(partial, partial.read_bytes().rfind(b"\n") + 1)
@@ -216,14 +212,9 @@ def _make_batches(tasks: list[str], prompts: list, chosen: Settings) -> tuple:
     fixed = chosen.max_new_tokens or DECODINGS[chosen.decoding].get("max_new_tokens")
     budgets = [fixed or get(task).max_new_tokens for task in tasks]
     order = sorted(range(len(prompts)), key=lambda i: (budgets[i], -len(prompts[i]), i))
-    batches: list[list[int]] = []
-    for index in order:
-        last = batches[-1] if batches else None
-        room = last and len(last) < chosen.batch_size
-        if room and budgets[last[0]] == budgets[index]:
-            last.append(index)
-        else:
-            batches.append([index])
+    alike = [list(group) for _, group in groupby(order, key=budgets.__getitem__)]
+    size = chosen.batch_size
+    batches = [group[n : n + size] for group in alike for n in range(0, len(group), size)]
     return [budgets[batch[0]] for batch in batches], batches
 
 

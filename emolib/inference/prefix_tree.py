@@ -217,10 +217,7 @@ def _grow(items: Sequence[Item]) -> list[tuple[int, Node]]:
 def _count_equal(first: Sequence[int], second: Sequence[int]) -> int:
     """Tokens that two sequences begin with alike, but never all of either."""
     most = min(len(first), len(second)) - 1
-    for place in range(most):
-        if first[place] != second[place]:
-            return place
-    return most
+    return next((n for n in range(most) if first[n] != second[n]), most)
 
 
 def _measure_depths(parents: Sequence[int]) -> list[int]:
