@@ -15,7 +15,7 @@ from pathlib import Path
 import pandas as pd
 
 from emolib import DataError
-from emolib.data.corpora import download, emobank, goemotions, semeval, sst, tdt, vader
+from emolib.data.corpora import checks, download, emobank, goemotions, semeval, sst, tdt, vader
 from emolib.tasks import Task, get
 
 COLUMNS = ["id", "task", "emotion", "text", "gold", "split"]
@@ -87,12 +87,13 @@ def hash_rows(frame: pd.DataFrame) -> str:
 def _read_all(task: Task, split: str, data: str | Path):
     if split not in task.sizes:
         raise DataError(f"{task.name}: no split {split!r}: the splits are {', '.join(task.sizes)}")
-    rows, paths = _READERS[task.corpus].read(task, split, locate(data, task.corpus))
+    folder = checks.Folder(locate(data, task.corpus))
+    rows = list(checks.check_rows(_READERS[task.corpus].read(task, split, folder)))
     if not rows:
-        raise DataError(f"{paths[0]}: no rows of {task.name}'s {split} split")
+        raise DataError(f"{folder.paths[0]}: no rows of {task.name}'s {split} split")
     frame = pd.DataFrame(rows, columns=["id", "emotion", "text", "gold"])
     frame = frame.assign(task=task.name, split=split)[COLUMNS]
-    return frame.astype({"emotion": object}), paths
+    return frame.astype({"emotion": object}), folder.paths
 
 
 @cache
