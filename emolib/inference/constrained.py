@@ -79,7 +79,7 @@ def predict_all(
     """
     records: list = [None] * len(questions)
     done = 0
-    for batch in plan(questions, budget):
+    for batch in prefix_tree.plan([question.item for question in questions], budget):
         found = predict(model, tokenizer, [questions[n] for n in batch], shared)
         for number, record in zip(batch, found, strict=True):
             records[number] = record
@@ -238,8 +238,3 @@ def _describe_labels(choices: Choices, probabilities: np.ndarray) -> dict:
         "spread": None,
         "probabilities": {label: float(p) for label, p in zip(task.labels, held, strict=True)},
     }
-
-
-def plan(questions: Sequence[Question], budget: int) -> list[list[int]]:
-    """Question numbers per batch of at most `budget` tokens, see `prefix_tree.plan`."""
-    return prefix_tree.plan([question.item for question in questions], budget)

@@ -80,10 +80,8 @@ def predict(
         raise DataError("there are no prompts to answer")
     form, trained_on = form_of(rows[0]["prompt"]), loaded.get("prompt_form")
     if trained_on and form != trained_on:
-        raise DataError(
-            f"the prompts are in the form {form!r}, the adapter was trained on"
-            f" {trained_on!r}: build the rows with form={trained_on!r}"
-        )
+        both = f"the prompts are in the form {form!r}, the adapter was trained on {trained_on!r}"
+        raise DataError(f"{both}: build the rows with form={trained_on!r}")
     loaded.pop("adapter", None)  # its weights are named by their hash
     identity = {
         "rows": {"rows": len(rows), "sha256": files.hash_rows(rows)},
@@ -119,9 +117,8 @@ def read_lines(path: Path) -> list[dict]:
         try:
             records.append(dict(json.loads(line)))
         except (ValueError, TypeError) as error:
-            raise DataError(
-                f"{path}:{number}: damaged ({error}): remove the line and call again"
-            ) from None
+            hint = "remove the line and call again"
+            raise DataError(f"{path}:{number}: damaged ({error}): {hint}") from None
     return records
 
 
@@ -150,7 +147,8 @@ def _constrain(rows, model, tokenizer, folder: Path, chosen: Settings) -> dict:
         print("This model cannot share beginnings: every prompt is computed alone.")
     style = getattr(model, "settings", {}).get("answers", "after")
     questions = constrained.read_questions(rows, tokenizer, style)
-    batches = constrained.plan(questions, chosen.tokens_per_batch)
+    items = [question.item for question in questions]
+    batches = prefix_tree.plan(items, chosen.tokens_per_batch)
 
     def answer(number: int) -> list[dict]:
         part = [questions[index] for index in batches[number]]
@@ -159,19 +157,17 @@ def _constrain(rows, model, tokenizer, folder: Path, chosen: Settings) -> dict:
     _work_through(rows, batches, answer, folder, chosen)
     found = {"shared": shared}
     if shared:  # else prompts are computed whole, once per fork of their answers
-        found["tokens_of_prompts"] = sum(len(question.ids) for question in questions)
-        parts = ([questions[n].item for n in batch] for batch in batches)
-        found["tokens_computed"] = sum(map(prefix_tree.count, parts))
+        found["tokens_of_prompts"] = sum(len(item.ids) for item in items)
+        rows = ([items[n] for n in batch] for batch in batches)
+        found["tokens_computed"] = sum(map(prefix_tree.count, rows))
     return found
 
 
 def _write(rows, model, tokenizer, folder: Path, chosen: Settings) -> dict:
     """Lets the model write an answer to each prompt; nothing more to record."""
     if hasattr(model, "write") and chosen.decoding != "greedy":
-        raise DataError(
-            f"decoding {chosen.decoding!r}: through llama.cpp only greedy: take"
-            " backend='transformers'"
-        )
+        only = "through llama.cpp only greedy: take backend='transformers'"
+        raise DataError(f"decoding {chosen.decoding!r}: {only}")
     prompts = tokenizer(list(rows["prompt"])).input_ids
     budgets, batches = _make_batches(rows["task"], prompts, chosen)
 

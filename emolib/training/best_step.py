@@ -28,10 +28,8 @@ class ScoredEvaluation:
         """The rows to score; DataError where they lack a column that this needs."""
         missing = [name for name in NEEDED if name not in rows.column_names]
         if missing and self.args.metric_for_best_model == METRIC:
-            raise DataError(
-                f"choose_by='score' needs validation rows with {', '.join(NEEDED)}:"
-                f" {', '.join(missing)} missing (aaid.build gives them)"
-            )
+            wanted = f"{', '.join(NEEDED)}: {', '.join(missing)} missing (aaid.build gives them)"
+            raise DataError(f"choose_by='score' needs validation rows with {wanted}")
         self.validation = rows
 
     def evaluation_loop(self, *given, **more):
@@ -39,8 +37,7 @@ class ScoredEvaluation:
         output = super().evaluation_loop(*given, **more)
         if self.args.metric_for_best_model == METRIC:
             model = self.accelerator.unwrap_model(self.model)
-            found = score(model, self.processing_class, self.validation)
-            output.metrics[METRIC] = found
+            output.metrics[METRIC] = score(model, self.processing_class, self.validation)
         return output
 
 

@@ -76,11 +76,9 @@ class TaskMixingSampler:
 
     def _get_train_sampler(self, train_dataset=None):
         rows = self.train_dataset if train_dataset is None else train_dataset
-        args = self.args
-        whole = args.train_batch_size * args.gradient_accumulation_steps
-        lengths = [len(ids) for ids in rows["input_ids"]]
-        size = whole * args.world_size  # rows of an optimizer step
-        return Sampler(size, lengths, args.data_seed, self.keys)
+        args, lengths = self.args, [len(ids) for ids in rows["input_ids"]]
+        step = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
+        return Sampler(step, lengths, args.data_seed, self.keys)
 
 
 def list_keys(rows) -> list[tuple[str, str]] | None:
