@@ -73,9 +73,8 @@ def match(folder: str | Path, kind: str, settings: dict) -> None:
     names = [key for key in sorted(before | settings) if before.get(key) != settings.get(key)]
     differs = "; ".join(f"{k} was {before.get(k)!r}, now {settings.get(k)!r}" for k in names)
     if differs:
-        raise DataError(
-            f"{folder}: made with other settings ({differs}): remove it or take another"
-        )
+        hint = "remove it or take another"
+        raise DataError(f"{folder}: made with other settings ({differs}): {hint}")
 
 
 def read(folder: str | Path) -> dict:
@@ -115,9 +114,8 @@ def read_settings(kind: type, given: dict, what: str, least=None, choices=None):
             raise DataError(f"{name} is {values[name]}, expected {wanted}")
     for name, allowed in (choices or {}).items():
         if name in values and values[name] not in allowed:
-            raise DataError(
-                f"{name} {values[name]!r}: expected one of {', '.join(map(str, allowed))}"
-            )
+            known = ", ".join(map(str, allowed))
+            raise DataError(f"{name} {values[name]!r}: expected one of {known}")
     return chosen
 
 

@@ -100,14 +100,13 @@ def _request_missing(rows, identity: dict, folder: Path, chosen: Settings):
     partial, errors, missing = folder / "responses.partial.jsonl", [], {}
     done = read_partial(partial)
     system = [] if chosen.system is None else [{"role": "system", "content": chosen.system}]
+    temperature = openai.omit if chosen.temperature is None else chosen.temperature
+    fixed = {"model": identity["model"], "temperature": temperature}
     for row, (task, prompt) in enumerate(zip(rows["task"], rows["prompt"], strict=True)):
         limit = chosen.max_new_tokens or get(task).max_new_tokens
         messages = [*system, {"role": "user", "content": unwrap(prompt)}]
-        request = {"model": identity["model"], "messages": messages, chosen.limit: limit}
-        if chosen.temperature is not None:
-            request["temperature"] = chosen.temperature
         if row not in done:
-            missing[row] = request
+            missing[row] = fixed | {"messages": messages, chosen.limit: limit}
     if missing:
         with _connect(identity["base_url"], chosen) as client:
             estimate = _estimate(list(missing.values()), chosen)

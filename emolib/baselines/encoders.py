@@ -14,13 +14,13 @@ import pandas as pd
 import torch
 import transformers
 from datasets import Dataset
-from safetensors import SafetensorError
 
 from emolib import DataError, files, models, runs
 from emolib.data import corpora, parsing
 from emolib.data.rows import Rows, to_frame
 from emolib.inference import predict as responses
 from emolib.models import catalog
+from emolib.models.weight_files import explaining
 from emolib.tasks import SPLITS, TASKS, Task, get
 from emolib.training import record
 
@@ -149,7 +149,8 @@ def _train_and_predict(task: Task, source: str, frames: dict, folder: Path, chos
 
 def _load(source: str, task: Task, max_length: int):
     names = dict(enumerate(map(str, task.classes or task.labels or [task.answer])))
-    try:
+    known = ", ".join(catalog.ENCODERS)
+    with explaining(source, "encoder", f"a Hub id, a folder with safetensors or {known}"):
         tokenizer = transformers.AutoTokenizer.from_pretrained(source, trust_remote_code=False)
         model = transformers.AutoModelForSequenceClassification.from_pretrained(
             source,
@@ -161,11 +162,6 @@ def _load(source: str, task: Task, max_length: int):
             use_safetensors=True,
             trust_remote_code=False,
         )
-    except (OSError, ValueError, SafetensorError) as error:
-        first = (str(error).strip().splitlines() or [repr(error)])[0]
-        reason = f"{first} (an encoder is a Hub id, a folder with safetensors or"
-        known = ", ".join(catalog.ENCODERS)
-        raise DataError(f"cannot load encoder {source!r}: {reason} {known})") from error
     if max_length > tokenizer.model_max_length:
         raise DataError(f"max_length is {max_length}, {source} reads {tokenizer.model_max_length}")
     return model, tokenizer

@@ -59,10 +59,8 @@ def _pick(task: Task, emotion: str | None, shots: int, seed: int, data, tested: 
     for name, fits in _bins(task, frame).items():
         rest = frame.index[fits & ~frame.index.isin(chosen)]
         if len(rest) < shots:
-            raise DataError(
-                f"{task.name}: {len(rest)} training rows for {name!r}, expected"
-                f" {shots}: ask for fewer shots"
-            )
+            there = f"{len(rest)} training rows for {name!r}, expected {shots}"
+            raise DataError(f"{task.name}: {there}: ask for fewer shots")
         chosen += rng.choice(rest, shots, replace=False).tolist()
     return frame.loc[rng.permutation(chosen)].to_dict("records")
 

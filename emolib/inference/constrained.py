@@ -180,12 +180,12 @@ def _fill(questions, compute: Callable) -> list[np.ndarray]:
     """Probabilities per question; `compute` gives logits [prompts, forks, candidates] of the
     questions that have the same choices.
     """
-    groups: dict[int, tuple[Choices, list[int]]] = {}
+    groups: dict[int, list[int]] = {}
     for number, question in enumerate(questions):
-        group = groups.setdefault(id(question.choices), (question.choices, []))
-        group[1].append(number)
+        groups.setdefault(id(question.choices), []).append(number)
     found: list = [None] * len(questions)
-    for choices, numbers in groups.values():
+    for numbers in groups.values():
+        choices = questions[numbers[0]].choices
         with torch.inference_mode():
             measured = choices.measure(compute(choices, numbers))
         p = measured.exp().double().cpu().numpy()

@@ -40,12 +40,10 @@ class Sampler(torch.utils.data.Sampler):
             order = torch.randperm(len(self), generator=generator).tolist()
         else:
             order = self._mix(np.random.default_rng((self.seed, self.epoch)))
+        keys = self.keys or [()] * len(self)
         for start in range(0, len(order), self.batch_size):
             batch = order[start : start + self.batch_size]
-            yield from sorted(batch, key=self._rank)
-
-    def _rank(self, index: int) -> tuple:
-        return (self.keys[index] if self.keys else (), -self.lengths[index])
+            yield from sorted(batch, key=lambda row: (keys[row], -self.lengths[row]))
 
     def _mix(self, draw: np.random.Generator) -> list[int]:
         """All rows, tasks evenly spread, a task's rows in runs of one instruction."""

@@ -42,24 +42,14 @@ def fetch(corpus: str) -> Path:
     if corpus not in ADDRESSES:
         raise _explain(corpus, "its publisher's address is gone")
     for address in ADDRESSES[corpus]:
-        _retrieve(corpus, address, folder)
+        known = f"sha256:{_SHA256[address]}" if address in _SHA256 else None
+        unzip = pooch.Unzip(extract_dir="files") if address.endswith(".zip") else None
+        how = {"fname": Path(address).name, "processor": unzip, "progressbar": True}
+        try:
+            pooch.retrieve(address, known_hash=known, path=folder, **how)
+        except Exception as error:  # pooch passes on whatever the network library raised
+            raise _explain(corpus, address, error) from None
     return folder
-
-
-def _retrieve(corpus: str, address: str, folder: Path) -> None:
-    known = f"sha256:{_SHA256[address]}" if address in _SHA256 else None
-    unzip = pooch.Unzip(extract_dir="files") if address.endswith(".zip") else None
-    try:
-        pooch.retrieve(
-            address,
-            known_hash=known,
-            path=folder,
-            fname=Path(address).name,
-            processor=unzip,
-            progressbar=True,
-        )
-    except Exception as error:  # pooch passes on whatever the network library raised
-        raise _explain(corpus, address, error) from None
 
 
 def _fetch_vader(folder: Path) -> Path:
