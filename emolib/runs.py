@@ -16,17 +16,18 @@ from filelock import FileLock, Timeout
 from emolib import DataError
 from emolib.files import write_json
 
-_PACKAGES = (
-    "emolib numpy pandas scipy scikit-learn datasets torch transformers trl peft bitsandbytes"
-)
-_PACKAGES += " accelerate"
+_PACKAGES = "emolib numpy pandas scipy scikit-learn datasets torch transformers trl peft"
+_PACKAGES += " bitsandbytes accelerate"
 
 
 def provenance() -> dict:
     """When, on what and with which versions and commit something is being made."""
     made = datetime.now(UTC).isoformat(timespec="seconds")
     machine = f"{platform.machine()}, {os.cpu_count()} cores, {_name_gpu()}"
-    versions = {name: found for name in _PACKAGES.split() if (found := _find(name))}
+    versions = {}
+    for name in _PACKAGES.split():
+        with suppress(PackageNotFoundError):
+            versions[name] = version(name)
     about = {"made": made, "commit": _read_commit(), "machine": machine, "versions": versions}
     return about | {"python": platform.python_version()}
 
@@ -129,11 +130,6 @@ def explaining(folder: str | Path, hint: str = ""):
     except OSError as error:
         problem = f": {error}: {hint}" if hint else f" this run folder: {error}"
         raise DataError(f"{folder}: cannot write{problem}") from error
-
-
-def _find(package: str) -> str | None:
-    with suppress(PackageNotFoundError):
-        return version(package)
 
 
 def _read_commit() -> str | None:

@@ -94,17 +94,15 @@ class LanguageModel:
 
 def join(questions: list[dict], records: list[dict], weights: dict) -> list[float]:
     """The mean of every answer about one text, joined with the others by `weights`."""
-    from emolib.evaluation import stacked_regression  # scikit-learn: not for a lexicon
+    from emolib.evaluation.stacked_regression import join_one, read_answers  # scikit-learn: slow
 
     inputs, means = {}, {}
     for question, record in zip(questions, records, strict=True):
         task, emotion, answer = question["task"], question["emotion"], record["probabilities"]
         mean = means[name_part(task, emotion)] = compute_mean(task, answer)
-        inputs |= stacked_regression.read_answers(task, emotion, answer, mean)
-    joined = {
-        key: stacked_regression.join_one(inputs, weights[key]) for key in means if key in weights
-    }
-    return list((means | joined).values())
+        inputs |= read_answers(task, emotion, answer, mean)
+    parts = means.items()
+    return [join_one(inputs, weights[key]) if key in weights else mean for key, mean in parts]
 
 
 def _read_level(calibration, coverage: float | None) -> str | None:

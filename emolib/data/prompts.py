@@ -34,10 +34,8 @@ def instructions(task: str) -> tuple[str, ...]:
     text = (resources.files("emolib.data") / "instructions.yaml").read_text("utf-8")
     described = [f"{k}: {w.format(emotion='E')}." for k, w in found.classes.items()]
     filled = {"classes": " ".join(described), "labels": ", ".join(found.labels)}
-    return tuple(
-        template.format(**filled, neutral=found.neutral)
-        for template in yaml.safe_load(text)[found.ask or task]
-    )
+    templates = yaml.safe_load(text)[found.ask or task]
+    return tuple(template.format(**filled, neutral=found.neutral) for template in templates)
 
 
 def read_range(task: str, instruction: str) -> tuple[float, float] | None:
@@ -67,9 +65,8 @@ def render(row: Mapping, form: str = "paper", tokenizer=None) -> dict[str, str]:
     if not text:
         raise DataError(f"{task.name}: a prompt needs a text that is not empty")
     if task.emotions and emotion not in task.emotions:
-        raise DataError(
-            f"{task.name}: emotion {emotion!r}, expected one of {', '.join(task.emotions)}"
-        )
+        known = ", ".join(task.emotions)
+        raise DataError(f"{task.name}: emotion {emotion!r}, expected one of {known}")
     if form in _ENDS:  # every part ends with a full stop, unless one stands there
         stop = "" if text[-1] in ".!?" else "."
         named = f" Emotion E: {emotion}." if emotion else ""

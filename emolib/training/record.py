@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import traceback
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import pandas as pd
@@ -39,12 +39,15 @@ def train(trainer: Trainer, run: str | Path, settings: dict, **results) -> Path:
 
     DataError for a folder made with other settings, and where it cannot be written.
     """
-    with _opened(run, settings, trainer) as folder, explaining(folder):
+    first = trainer.is_world_process_zero()
+    opened = runs.opened(run, "finetune", settings) if first else nullcontext(Path(run))
+    with opened as folder, explaining(folder):
+        trainer.accelerator.wait_for_everyone()  # until the first has made the folder
         if "finished" in runs.read(folder):
             return folder
         _train_to_the_end(trainer, folder)
         _save(trainer, settings["model"], folder)
-        if trainer.is_world_process_zero():
+        if first:
             runs.finish(
                 folder,
                 micro_batch_size=trainer.args.per_device_train_batch_size,
@@ -134,18 +137,6 @@ def _train_to_the_end(trainer: Trainer, folder: Path) -> None:
         for parameter, value in zip(trained, first, strict=True):
             parameter.data.copy_(value)
         print(f"Out of memory: going on with micro-batches of {smaller}.")
-
-
-@contextmanager
-def _opened(run: str | Path, settings: dict, trainer: Trainer):
-    """The run folder, opened by the first process; the others wait for it."""
-    if not trainer.is_world_process_zero():
-        trainer.accelerator.wait_for_everyone()
-        yield Path(run)
-        return
-    with runs.opened(run, "finetune", settings) as folder:
-        trainer.accelerator.wait_for_everyone()
-        yield folder
 
 
 @contextmanager

@@ -109,6 +109,5 @@ def _verify(frame: pd.DataFrame, task: Task, split: str, paths: list[Path]) -> N
     elif (known := _known()[task.corpus].get(name)) and hash_rows(frame) not in known:
         wrong = f"as many rows as the official {name}, other content"
     if wrong:
-        raise DataError(
-            f"{files}: {wrong}: fetch the files again (data=<folder> reads other data unverified)"
-        )
+        hint = "fetch the files again (data=<folder> reads other data unverified)"
+        raise DataError(f"{files}: {wrong}: {hint}")
