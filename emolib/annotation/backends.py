@@ -42,11 +42,10 @@ class LanguageModel:
         self.shared = tree_attention.fits(self.model, self.tokenizer)
         self.chosen, about = chosen, dict(self.model.settings)
         self.form = chosen.form or about["prompt_form"] or "paper"
-        self.questions = [
-            {"task": task, "emotion": emotion, "instruction": instructions(task)[0]}
-            for task in tasks
-            for emotion in get(task).emotions or (None,)
-        ]
+        self.questions = []
+        for task in tasks:
+            about_task = {"task": task, "instruction": instructions(task)[0]}
+            self.questions += [about_task | {"emotion": x} for x in get(task).emotions or (None,)]
         # The adapter itself is named by its weights' hash.
         self.calibration, found = calibration.find(about.pop("adapter"))
         if self.calibration.joined and set(tasks) >= set(AAID):

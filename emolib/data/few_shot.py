@@ -25,8 +25,7 @@ def few_shot(rows: Rows, shots: int = 1, seed: int = 0, data: str | Path = "offi
     every third of the training rows by score, as the paper has at least one per emotion or label
     (4.1), in random order. They come from the task's training split, for EI tasks of the same
     emotion, are drawn by `seed`, and are the same for all items of a task and emotion. A text that
-    is to be judged is never among them, nor one that differs from it in letter case or punctuation
-    alone.
+    is to be judged is never among them, nor one that differs in letter case or punctuation alone.
 
     Raises DataError for a task without a training split (VADER's sets), for fewer examples of a
     class than asked for, for shots below 1, and for prompts in chat form.

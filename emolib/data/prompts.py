@@ -27,8 +27,7 @@ def instructions(task: str) -> tuple[str, ...]:
     """A task's instructions, in this project's words, with classes or labels filled in.
 
     Ten for the tasks of AAID. Zero-shot score tasks ask for 0 to 1, as in training (paper, 4.3.2),
-    in V-reg's ten instructions where it is valence they want. The other tasks of AEB-2 have one
-    each.
+    in V-reg's ten instructions where it is valence they want. Others of AEB-2 have one each.
     """
     found = get(task)
     text = (resources.files("emolib.data") / "instructions.yaml").read_text("utf-8")
@@ -41,8 +40,7 @@ def instructions(task: str) -> tuple[str, ...]:
 def read_range(task: str, instruction: str) -> tuple[float, float] | None:
     """The range an instruction asks a score in; None for a task without a range.
 
-    0 to 1 for this project's instructions; the corpus's own range for any other, above
-    all the released benchmark's.
+    0 to 1 for this project's instructions; for others, as the released ones, the corpus's own.
     """
     own = get(task).range
     return (0.0, 1.0) if own and instruction in instructions(task) else own
@@ -102,8 +100,7 @@ def render_after(row: Mapping, examples: list[Mapping], form: str = "paper") -> 
     """The prompt of a row after solved examples of its task: a few-shot prompt.
 
     Every example is a turn of its own with its gold answer, in the row's instruction, which stands
-    once, in the first turn. Forms "paper" and "plain"; DataError for "chat", as a string holds one
-    turn there.
+    once, in the first turn. Forms "paper" and "plain"; DataError for "chat" (a string is one turn).
     """
     if form not in ("paper", "plain"):
         raise DataError(f'few-shot prompts are "paper" or "plain", not {form!r}')

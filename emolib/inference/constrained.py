@@ -49,8 +49,7 @@ def read_questions(rows, tokenizer, style: str = "after") -> list[Question]:
 
 
 def predict(model, tokenizer, questions: Sequence[Question], shared: bool) -> list:
-    """A record per question: response, prediction, probability and so on, as `predict.predict`
-    describes them.
+    """A record per question: response, prediction and so on, as `predict.predict` has them.
 
     All questions are computed together, in halves where the memory does not suffice. `shared`: in
     one row (if `tree_attention.fits`), else padded sequences; an encoder-decoder reads each prompt
@@ -131,11 +130,8 @@ def _compute_padded(model, tokenizer, questions) -> list[np.ndarray]:
     """The same from padded batches of whole sequences, one per fork of each answer."""
 
     def compute(choices: Choices, numbers: list[int]) -> torch.Tensor:
-        sequences = [
-            [*questions[n].ids, *choices.find_path(place)]
-            for n in numbers
-            for place in choices.places
-        ]
+        paths = [choices.find_path(place) for place in choices.places]
+        sequences = [[*questions[n].ids, *path] for n in numbers for path in paths]
         inputs = pad(tokenizer, sequences, "left", model.device)
         logits = model(**inputs, logits_to_keep=1, use_cache=False).logits[:, -1]
         chosen = logits[:, choices.candidates]

@@ -1,8 +1,7 @@
 """Model and prompts in, answers out: batched, resumable, the same every time.
 
 Two methods. "constrained" gives a probability to each answer that a task allows (`constrained`);
-"generate" lets the model write, as the paper does, which is slower and may end in a response that
-nobody can read.
+"generate" lets the model write, as the paper does: slower, and not every response can be read.
 """
 
 import json
@@ -66,8 +65,7 @@ def predict(
 
     Answers are appended to the run folder batch by batch; a killed run goes on with the next batch
     and ends with the same responses.jsonl as an undisturbed one. A finished run is read back
-    without computing anything. A batch that does not fit in memory is halved. `settings` are the
-    fields of `Settings`.
+    without computing anything. A batch too large for memory is halved. `settings`: see `Settings`.
 
     Raises DataError for an unknown setting, for prompts in another form than the adapter was
     trained on, and for a folder made with other rows, model or settings.
@@ -83,11 +81,8 @@ def predict(
         both = f"the prompts are in the form {form!r}, the adapter was trained on {trained_on!r}"
         raise DataError(f"{both}: build the rows with form={trained_on!r}")
     loaded.pop("adapter", None)  # its weights are named by their hash
-    identity = {
-        "rows": {"rows": len(rows), "sha256": files.hash_rows(rows)},
-        **loaded,
-        **{key: value for key, value in asdict(chosen).items() if key != "progress"},
-    }
+    identity = {"rows": {"rows": len(rows), "sha256": files.hash_rows(rows)}} | loaded
+    identity |= {key: value for key, value in asdict(chosen).items() if key != "progress"}
     with runs.opened(run, "predict", identity) as folder:
         if "finished" not in runs.read(folder):
             work = _constrain if chosen.method == "constrained" else _write

@@ -22,8 +22,7 @@ _PROBE = "We sat in the kitchen until the light had gone from the windows, becau
 def _attend(module, query, key, value, attention_mask, scaling=None, **kwargs):
     """Attention over a row [1, heads, tokens, size], block by block.
 
-    Query heads that share a key head stand below one another, so that keys and values are not
-    repeated.
+    Query heads that share a key head stand below one another: no key or value is repeated.
     """
     row, dropout = kwargs["forest"], kwargs.get("dropout", 0.0)
     _refuse_other_attention(row, kwargs)

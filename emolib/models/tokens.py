@@ -20,8 +20,7 @@ def encode_answers(prompt: str, answers: list[str], tokenizer, style: str) -> li
     """Tokens of each answer to `prompt`, with the end of text.
 
     `prompt` may be the end of one. "decoder": as the decoder is to write them, which for BART
-    begins with its start token. DataError in style "after" where the tokenizer joins the prompt's
-    end with an answer's beginning.
+    begins with its start token. DataError in style "after" where prompt and answer share a token.
     """
     return [ids for _, ids in _encode_pairs([prompt] * len(answers), answers, tokenizer, style)]
 

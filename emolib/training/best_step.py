@@ -1,8 +1,7 @@
 """How well a model in training answers validation rows, which chooses the best step.
 
 A validation loss counts every token of an answer alike; what is reported in the end are
-correlations and overlaps of label sets, and the step with the lowest loss need not be the one with
-the best of those.
+correlations and overlaps of label sets, which need not be best where the loss is lowest.
 """
 
 import numpy as np

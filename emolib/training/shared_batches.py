@@ -52,8 +52,7 @@ class Sampler(torch.utils.data.Sampler):
             task, instruction = self.keys[index]
             tasks.setdefault(task, {}).setdefault(instruction, []).append(index)
         placed = []
-        for task in sorted(tasks):
-            groups = tasks[task]
+        for _, groups in sorted(tasks.items()):
             size = sum(map(len, groups.values()))
             run = max(1, round(self.batch_size * size / len(self)))
             runs = [

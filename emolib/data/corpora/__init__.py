@@ -34,8 +34,7 @@ def read(task: str, split: str, data: str | Path = "official") -> pd.DataFrame:
     "official" data are held against known counts and content hashes, whatever the files are called
     (SST's train and dev split are only counted: no copy was at hand to take a hash of).
 
-    Raises DataError, with file and line, for anything malformed, and for a split that the task does
-    not have.
+    Raises DataError, with file and line, for anything malformed, and for a split that is not there.
     """
     rows, paths = _read_all(get(task), split, data)
     frame = rows[~rows["id"].str.contains(semeval.EQUITY)].reset_index(drop=True)

@@ -1,7 +1,6 @@
 """Each corpus from its publisher, into the cache, when no folder is at hand.
 
-What is read afterwards is verified by the content hash of its rows, so an address that gives
-something else is found out there.
+What is read is verified by its rows' content hash, which finds an address that has changed.
 """
 
 import subprocess

@@ -1,8 +1,7 @@
 """GoEmotions (Demszky et al. 2020): Reddit comments with one or more of 28 labels.
 
 Tab-separated without a header, texts quoted as in CSV. The 28 labels are merged into Ekman's six
-and neutral by the authors' own mapping (their section 4 and the file ekman_mapping.json beside the
-data).
+and neutral by the authors' own mapping (their section 4; ekman_mapping.json beside the data).
 """
 
 from emolib import DataError

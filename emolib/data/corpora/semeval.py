@@ -31,8 +31,7 @@ def _read_file(path: Path, task: Task, emotion: str | None) -> checks.Rows:
         row = checks.name_fields(line.split("\t"), header, where)
         expected, found = emotion or "valence", row.get("Affect Dimension")
         if found not in (None, expected):  # E-c files have no such column
-            problem = f"Affect Dimension {found!r}, expected {expected!r} in this file"
-            raise DataError(f"{where}: {problem}")
+            raise DataError(f"{where}: Affect Dimension {found!r}, expected {expected!r} here")
         yield where, row["ID"], emotion, row["Tweet"], _read_gold(row, task, emotion, where)
 
 
