@@ -80,7 +80,7 @@ figures: $(VENV)/.done
 
 notebooks: $(VENV)/.done
 	rm -rf runs/sample
-	HF_HUB_OFFLINE=1 $(BIN)/python -c "from emolib import notebooks; notebooks.refresh()"
+	HF_HUB_OFFLINE=1 $(BIN)/python tests/refresh_notebooks.py
 
 bench: $(VENV)/.done
 	$(BIN)/python tests/bench/bench_aaid.py

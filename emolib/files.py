@@ -47,7 +47,7 @@ def write_json(path: str | Path, value) -> None:
     write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
 
 
-def write_csv(path: str | Path, table, float_format: str = "%.6f") -> None:
+def write_csv(path: str | Path, table, float_format: str | None = "%.6f") -> None:
     """Writes a data frame without its index, whole or not at all; makes the folder."""
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as temporary:

@@ -153,25 +153,6 @@ def run_cells(notebook: str | Path, given: dict, without: Collection[str] = LEFT
     return namespace
 
 
-def refresh(only: Collection[str] = ()) -> None:
-    """Executes the committed notebooks in place; what goes to the error stream is not kept."""
-    import nbformat
-    from nbclient import NotebookClient
-
-    for path in find_notebooks(only):
-        print(f"{path.name} ...", flush=True)
-        notebook = nbformat.read(path, as_version=4)
-        place = {"metadata": {"path": str(path.parent)}}
-        NotebookClient(notebook, kernel_name="python3", resources=place).execute()
-        notebook.metadata.pop("widgets", None)
-        for cell in notebook.cells:
-            cell.metadata.pop("execution", None)
-            if cell.cell_type == "code":
-                cell.outputs = [o for o in cell.outputs if o.get("name") != "stderr"]
-        with files.replacing(path) as temporary:
-            nbformat.write(notebook, temporary)
-
-
 def report(done: list[Path], file: str | Path) -> str:
     """Where a run's notebooks and figures are, and at most fifteen of its scores."""
     import pandas as pd

@@ -16,17 +16,18 @@ from filelock import FileLock, Timeout
 from emolib import DataError
 from emolib.files import write_json
 
-_PACKAGES = (
-    "emolib numpy pandas scipy scikit-learn datasets torch transformers trl peft bitsandbytes"
-)
-_PACKAGES += " accelerate"
+_PACKAGES = "emolib numpy pandas scipy scikit-learn datasets torch transformers trl peft"
+_PACKAGES += " bitsandbytes accelerate"
 
 
 def provenance() -> dict:
     """When, on what and with which versions and commit something is being made."""
     made = datetime.now(UTC).isoformat(timespec="seconds")
     machine = f"{platform.machine()}, {os.cpu_count()} cores, {_name_gpu()}"
-    versions = {name: found for name in _PACKAGES.split() if (found := _find(name))}
+    versions = {}
+    for name in _PACKAGES.split():
+        with suppress(PackageNotFoundError):
+            versions[name] = version(name)
     about = {"made": made, "commit": _read_commit(), "machine": machine, "versions": versions}
     return about | {"python": platform.python_version()}
 
@@ -46,7 +47,7 @@ def locked(folder: str | Path, empty: bool = False):
     What a killed process left half written is removed; with `empty` all that is there.
     """
     with ExitStack() as stack:
-        with _explaining(folder := Path(folder)):
+        with explaining(folder := Path(folder)):
             folder.mkdir(parents=True, exist_ok=True)
             stack.enter_context(FileLock(folder / ".lock", timeout=0))
             for path in folder.glob("*") if empty else folder.rglob(".*.[0-9]*.tmp"):
@@ -64,7 +65,7 @@ def match(folder: str | Path, kind: str, settings: dict) -> None:
     there = read(folder) if path.exists() else {}
     made = {p.name for p in path.parent.rglob("*") if p.is_file()} - {"run.json", ".lock"}
     if not there or not ("finished" in there or made):  # a run that made nothing is begun anew
-        with _explaining(folder):
+        with explaining(folder):
             write_json(path, {"kind": kind, "settings": settings, **provenance()})
         return
     if there.get("kind") != kind:
@@ -73,9 +74,8 @@ def match(folder: str | Path, kind: str, settings: dict) -> None:
     names = [key for key in sorted(before | settings) if before.get(key) != settings.get(key)]
     differs = "; ".join(f"{k} was {before.get(k)!r}, now {settings.get(k)!r}" for k in names)
     if differs:
-        raise DataError(
-            f"{folder}: made with other settings ({differs}): remove it or take another"
-        )
+        hint = "remove it or take another"
+        raise DataError(f"{folder}: made with other settings ({differs}): {hint}")
 
 
 def read(folder: str | Path) -> dict:
@@ -115,25 +115,21 @@ def read_settings(kind: type, given: dict, what: str, least=None, choices=None):
             raise DataError(f"{name} is {values[name]}, expected {wanted}")
     for name, allowed in (choices or {}).items():
         if name in values and values[name] not in allowed:
-            raise DataError(
-                f"{name} {values[name]!r}: expected one of {', '.join(map(str, allowed))}"
-            )
+            known = ", ".join(map(str, allowed))
+            raise DataError(f"{name} {values[name]!r}: expected one of {known}")
     return chosen
 
 
 @contextmanager
-def _explaining(folder: str | Path):
+def explaining(folder: str | Path, hint: str = ""):
+    """DataError where a run folder cannot be locked or written; `hint`: what to do."""
     try:
         yield
     except Timeout:  # of the lock, an OSError too
         raise DataError(f"{folder}: another process works in this run folder") from None
     except OSError as error:
-        raise DataError(f"{folder}: cannot write this run folder: {error}") from error
-
-
-def _find(package: str) -> str | None:
-    with suppress(PackageNotFoundError):
-        return version(package)
+        problem = f": {error}: {hint}" if hint else f" this run folder: {error}"
+        raise DataError(f"{folder}: cannot write{problem}") from error
 
 
 def _read_commit() -> str | None:

@@ -43,8 +43,7 @@ def annotate_file(
     `annotate`; an `Annotator` as `model` has its own. TARGET.run holds the record (settings,
     hashes, versions, rows per second, peak memory) and, until the end, the finished chunks: with
     `files.resume` a killed run goes on there, if there is one, and ends with the same bytes as an
-    undisturbed one. After Ctrl-C the finished rows stand in TARGET's name with `.partial` before
-    its ending.
+    undisturbed one. After Ctrl-C the finished rows stand in TARGET, `.partial` before its ending.
 
     DataError, before anything is computed, for a source that cannot be read; for a target or an
     unfinished run that is there already, unless `files` says to resume or overwrite; and for a run
@@ -96,12 +95,10 @@ def _keep_input(folder: Path, files: Settings) -> Path:
     resumes = files.resume and kept.is_file() and (folder / "run.json").is_file()
     if resumes and "finished" not in runs.read(folder):
         return kept
-    try:
+    with runs.explaining(folder):
         kept.parent.mkdir(parents=True, exist_ok=True)
         with replacing(kept) as temporary, temporary.open("wb") as file:
             shutil.copyfileobj(sys.stdin.buffer, file)
-    except OSError as error:
-        raise DataError(f"{folder}: cannot write there: {error}") from error
     return kept
 
 
@@ -125,14 +122,13 @@ class _Job:
         torso = self.target.with_name(f"{self.target.stem}.partial{self.target.suffix}")
         try:
             if "finished" not in runs.read(self.folder) or not self.target.is_file():
-                self._work()
+                hint = "finished chunks are kept, make room and resume"
+                with runs.explaining(self.folder, hint):
+                    self._work()
         except KeyboardInterrupt:
             if (self.folder / "parts" / "00000000.parquet").is_file():
                 self._write(torso)
             raise
-        except OSError as error:
-            hint = "finished chunks are kept, make room and resume"
-            raise DataError(f"{self.folder}: cannot write: {error}: {hint}") from error
         torso.unlink(missing_ok=True)
         for name in ("parts", "input"):
             shutil.rmtree(self.folder / name, ignore_errors=True)

@@ -42,11 +42,10 @@ class LanguageModel:
         self.shared = tree_attention.fits(self.model, self.tokenizer)
         self.chosen, about = chosen, dict(self.model.settings)
         self.form = chosen.form or about["prompt_form"] or "paper"
-        self.questions = [
-            {"task": task, "emotion": emotion, "instruction": instructions(task)[0]}
-            for task in tasks
-            for emotion in get(task).emotions or (None,)
-        ]
+        self.questions = []
+        for task in tasks:
+            about_task = {"task": task, "instruction": instructions(task)[0]}
+            self.questions += [about_task | {"emotion": x} for x in get(task).emotions or (None,)]
         # The adapter itself is named by its weights' hash.
         self.calibration, found = calibration.find(about.pop("adapter"))
         if self.calibration.joined and set(tasks) >= set(AAID):
@@ -94,17 +93,15 @@ class LanguageModel:
 
 def join(questions: list[dict], records: list[dict], weights: dict) -> list[float]:
     """The mean of every answer about one text, joined with the others by `weights`."""
-    from emolib.evaluation import stacked_regression  # scikit-learn: not for a lexicon
+    from emolib.evaluation.stacked_regression import join_one, read_answers  # scikit-learn: slow
 
     inputs, means = {}, {}
     for question, record in zip(questions, records, strict=True):
         task, emotion, answer = question["task"], question["emotion"], record["probabilities"]
         mean = means[name_part(task, emotion)] = compute_mean(task, answer)
-        inputs |= stacked_regression.read_answers(task, emotion, answer, mean)
-    joined = {
-        key: stacked_regression.join_one(inputs, weights[key]) for key in means if key in weights
-    }
-    return list((means | joined).values())
+        inputs |= read_answers(task, emotion, answer, mean)
+    parts = means.items()
+    return [join_one(inputs, weights[key]) if key in weights else mean for key, mean in parts]
 
 
 def _read_level(calibration, coverage: float | None) -> str | None:

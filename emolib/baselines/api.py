@@ -16,7 +16,7 @@ from tqdm import tqdm
 from emolib import DataError, files, runs
 from emolib.data.prompts import form_of
 from emolib.data.rows import Rows, to_dataset
-from emolib.inference.predict import read, read_lines, write_responses
+from emolib.inference.predict import read, read_partial, write_responses
 from emolib.tasks import get
 
 OPENAI = "https://api.openai.com/v1"
@@ -98,22 +98,21 @@ def unwrap(prompt: str) -> str:
 def _request_missing(rows, identity: dict, folder: Path, chosen: Settings):
     """Requests the responses that the folder lacks, and writes all in row order."""
     partial, errors, missing = folder / "responses.partial.jsonl", [], {}
-    done = {record["row"] for record in _read_partial(partial)}
+    done = read_partial(partial)
     system = [] if chosen.system is None else [{"role": "system", "content": chosen.system}]
+    temperature = openai.omit if chosen.temperature is None else chosen.temperature
+    fixed = {"model": identity["model"], "temperature": temperature}
     for row, (task, prompt) in enumerate(zip(rows["task"], rows["prompt"], strict=True)):
         limit = chosen.max_new_tokens or get(task).max_new_tokens
         messages = [*system, {"role": "user", "content": unwrap(prompt)}]
-        request = {"model": identity["model"], "messages": messages, chosen.limit: limit}
-        if chosen.temperature is not None:
-            request["temperature"] = chosen.temperature
         if row not in done:
-            missing[row] = request
+            missing[row] = fixed | {"messages": messages, chosen.limit: limit}
     if missing:
         with _connect(identity["base_url"], chosen) as client:
             estimate = _estimate(list(missing.values()), chosen)
             print(f"{len(missing)} of {len(rows)} prompts for {identity['model']}: {estimate}")
             errors = _request_all(client, missing, partial, chosen)
-    records = _read_partial(partial)
+    records = read_partial(partial).values()
     if len(records) < len(rows):
         lacking = f"{len(rows) - len(records)} of {len(rows)} prompts have no response"
         again = "the same call requests only those"
@@ -122,14 +121,6 @@ def _request_missing(rows, identity: dict, folder: Path, chosen: Settings):
     found["served"] = sorted({str(each["served"]) for each in records})
     files.write_json(folder / "run.json", runs.read(folder) | found)
     write_responses(rows, partial, folder / "responses.jsonl")
-
-
-def _read_partial(partial: Path) -> list[dict]:
-    """The records in the file, which is cut off after its last whole line."""
-    if not partial.exists():
-        return []
-    os.truncate(partial, partial.read_bytes().rfind(b"\n") + 1)
-    return read_lines(partial)
 
 
 def _estimate(requests: list[dict], chosen: Settings) -> str:

@@ -14,13 +14,13 @@ import pandas as pd
 import torch
 import transformers
 from datasets import Dataset
-from safetensors import SafetensorError
 
 from emolib import DataError, files, models, runs
 from emolib.data import corpora, parsing
 from emolib.data.rows import Rows, to_frame
-from emolib.inference.predict import read_lines
+from emolib.inference import predict as responses
 from emolib.models import catalog
+from emolib.models.weight_files import explaining
 from emolib.tasks import SPLITS, TASKS, Task, get
 from emolib.training import record
 
@@ -85,12 +85,8 @@ def encoder(
 
 def read(run: str | Path) -> pd.DataFrame:
     """The predictions of a finished run, as `encoder` gave them."""
-    path = Path(run) / "predictions.jsonl"
-    if not path.is_file():
-        raise DataError(f"{run}: no predictions.jsonl: not a finished encoder run")
-    found = pd.DataFrame(read_lines(path)).astype({"emotion": object})
-    values = [tuple(x) if isinstance(x, list) else x for x in found["prediction"]]
-    return found.assign(prediction=values)
+    found = responses.read(run, "encoder", "predictions.jsonl")
+    return found.assign(prediction=found["prediction"].tolist())  # numbers as numbers
 
 
 def predict(run: str | Path, rows: Rows, batch_size: int = 64) -> pd.DataFrame:
@@ -153,7 +149,8 @@ def _train_and_predict(task: Task, source: str, frames: dict, folder: Path, chos
 
 def _load(source: str, task: Task, max_length: int):
     names = dict(enumerate(map(str, task.classes or task.labels or [task.answer])))
-    try:
+    known = ", ".join(catalog.ENCODERS)
+    with explaining(source, "encoder", f"a Hub id, a folder with safetensors or {known}"):
         tokenizer = transformers.AutoTokenizer.from_pretrained(source, trust_remote_code=False)
         model = transformers.AutoModelForSequenceClassification.from_pretrained(
             source,
@@ -165,11 +162,6 @@ def _load(source: str, task: Task, max_length: int):
             use_safetensors=True,
             trust_remote_code=False,
         )
-    except (OSError, ValueError, SafetensorError) as error:
-        first = (str(error).strip().splitlines() or [repr(error)])[0]
-        reason = f"{first} (an encoder is a Hub id, a folder with safetensors or"
-        known = ", ".join(catalog.ENCODERS)
-        raise DataError(f"cannot load encoder {source!r}: {reason} {known})") from error
     if max_length > tokenizer.model_max_length:
         raise DataError(f"max_length is {max_length}, {source} reads {tokenizer.model_max_length}")
     return model, tokenizer

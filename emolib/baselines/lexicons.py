@@ -24,23 +24,17 @@ def lexicon(name: str, rows: Rows) -> pd.DataFrame:
     if name not in NAMES:
         raise DataError(f"no lexicon {name!r}: there are {', '.join(NAMES)}")
     frame = to_frame(rows)[["id", "task", "emotion", "text"]]
-    judged = {task: _judges(get(task)) for task in frame["task"].unique()}
+    tasks = map(get, frame["task"].unique())
+    judged = {x.name: x.name in ("TDT", "V-reg") or x.ask == "V-reg" for x in tasks}
     frame = frame[frame["task"].map(judged).astype(bool)].reset_index(drop=True)
     if not len(frame):
-        raise DataError(
-            f"{name} judges valence scores and TDT; there are only items of {', '.join(judged)}"
-        )
+        only = f"there are only items of {', '.join(judged)}"
+        raise DataError(f"{name} judges valence scores and TDT; {only}")
     measure = load(name)
     polarities = {text: measure(text) for text in frame["text"].unique()}
-    values = [
-        _map(get(task), polarities[text])
-        for task, text in zip(frame["task"], frame["text"], strict=True)
-    ]
+    pairs = zip(frame["task"], frame["text"], strict=True)
+    values = [_map(get(task), polarities[text]) for task, text in pairs]
     return frame[["id", "task", "emotion"]].assign(prediction=values)
-
-
-def _judges(task: Task) -> bool:
-    return task.name in ("TDT", "V-reg") or task.ask == "V-reg"
 
 
 def load(name: str):

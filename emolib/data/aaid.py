@@ -69,10 +69,8 @@ def read_passes(passes: str) -> dict[str, range]:
         task, first, last = found.groups() if found else (part, "0", None)
         first, last = int(first), int(last or first)
         if task not in AAID or not 1 <= first <= last <= 10:
-            raise DataError(
-                f"passes: {part!r}: expected a task of {', '.join(AAID)} with one of"
-                " its ten passes or a span of them, such as V-reg=1-4"
-            )
+            spans = "with one of its ten passes or a span of them, such as V-reg=1-4"
+            raise DataError(f"passes: {part!r}: expected a task of {', '.join(AAID)} {spans}")
         wanted[task] = range(first, last + 1)
     return wanted
 

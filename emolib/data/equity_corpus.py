@@ -23,11 +23,8 @@ _LISTS = yaml.safe_load((resources.files("emolib.data") / "equity_corpus.yaml").
 
 
 def _list_persons() -> pd.DataFrame:
-    rows = [
-        (name, "first names", gender, race)
-        for gender, race, names in _LISTS["names"]
-        for name in names.split()
-    ]
+    groups = _LISTS["names"]  # gender, race, names
+    rows = [(name, "first names", *group) for *group, names in groups for name in names.split()]
     for couple in _LISTS["couples"]:
         sides = zip(couple, SIDES["gender"], strict=True)
         rows += [(person, " / ".join(couple), gender, None) for person, gender in sides]
@@ -37,10 +34,8 @@ def _list_persons() -> pd.DataFrame:
 PERSONS = _list_persons()  # person, couple, gender, race (None but for first names)
 _FEELINGS = {w: emotion for emotion, ws in _LISTS["words"].items() for w in ws.split()}
 _named = PERSONS["race"].notna()
-_PERSON = re.compile(
-    rf"\b({'|'.join(PERSONS['person'][_named])}"
-    rf"|(?i:{'|'.join(PERSONS['person'][~_named])}))\b"
-)
+_names, _others = ("|".join(PERSONS["person"][each]) for each in (_named, ~_named))
+_PERSON = re.compile(rf"\b({_names}|(?i:{_others}))\b")
 _WORD = re.compile(rf"\b({'|'.join(_FEELINGS)})\b")
 _FILLED = "|".join([*_FEELINGS, *_LISTS["topics"].split()])
 _FILLED = re.compile(rf"\b(?:an? )?(?:{_FILLED})\b")
@@ -76,9 +71,8 @@ def describe(sentences: pd.DataFrame) -> pd.DataFrame:
         raise DataError(f"two sentences {found['id'][again].iloc[0]}")
     text = found["text"]
     who = text.str.extract(_PERSON, expand=False)
-    found["frame"] = text.str.replace(_PERSON, "<person>", n=1, regex=True).str.replace(
-        r"\b(?:herself|himself)\b", "<self>", regex=True
-    )
+    frame = text.str.replace(_PERSON, "<person>", n=1, regex=True)
+    found["frame"] = frame.str.replace(r"\b(?:herself|himself)\b", "<self>", regex=True)
     found["template"] = found["frame"].str.replace(_FILLED, "<word>", regex=True)
     found["person"] = who.where(who.isin(PERSONS["person"]), who.str.lower())
     found = found.merge(PERSONS, on="person", how="left")

@@ -25,8 +25,7 @@ def few_shot(rows: Rows, shots: int = 1, seed: int = 0, data: str | Path = "offi
     every third of the training rows by score, as the paper has at least one per emotion or label
     (4.1), in random order. They come from the task's training split, for EI tasks of the same
     emotion, are drawn by `seed`, and are the same for all items of a task and emotion. A text that
-    is to be judged is never among them, nor one that differs from it in letter case or punctuation
-    alone.
+    is to be judged is never among them, nor one that differs in letter case or punctuation alone.
 
     Raises DataError for a task without a training split (VADER's sets), for fewer examples of a
     class than asked for, for shots below 1, and for prompts in chat form.
@@ -59,10 +58,8 @@ def _pick(task: Task, emotion: str | None, shots: int, seed: int, data, tested: 
     for name, fits in _bins(task, frame).items():
         rest = frame.index[fits & ~frame.index.isin(chosen)]
         if len(rest) < shots:
-            raise DataError(
-                f"{task.name}: {len(rest)} training rows for {name!r}, expected"
-                f" {shots}: ask for fewer shots"
-            )
+            there = f"{len(rest)} training rows for {name!r}, expected {shots}"
+            raise DataError(f"{task.name}: {there}: ask for fewer shots")
         chosen += rng.choice(rest, shots, replace=False).tolist()
     return frame.loc[rng.permutation(chosen)].to_dict("records")
 

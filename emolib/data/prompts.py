@@ -27,24 +27,20 @@ def instructions(task: str) -> tuple[str, ...]:
     """A task's instructions, in this project's words, with classes or labels filled in.
 
     Ten for the tasks of AAID. Zero-shot score tasks ask for 0 to 1, as in training (paper, 4.3.2),
-    in V-reg's ten instructions where it is valence they want. The other tasks of AEB-2 have one
-    each.
+    in V-reg's ten instructions where it is valence they want. Others of AEB-2 have one each.
     """
     found = get(task)
     text = (resources.files("emolib.data") / "instructions.yaml").read_text("utf-8")
     described = [f"{k}: {w.format(emotion='E')}." for k, w in found.classes.items()]
     filled = {"classes": " ".join(described), "labels": ", ".join(found.labels)}
-    return tuple(
-        template.format(**filled, neutral=found.neutral)
-        for template in yaml.safe_load(text)[found.ask or task]
-    )
+    templates = yaml.safe_load(text)[found.ask or task]
+    return tuple(template.format(**filled, neutral=found.neutral) for template in templates)
 
 
 def read_range(task: str, instruction: str) -> tuple[float, float] | None:
     """The range an instruction asks a score in; None for a task without a range.
 
-    0 to 1 for this project's instructions; the corpus's own range for any other, above
-    all the released benchmark's.
+    0 to 1 for this project's instructions; for others, as the released ones, the corpus's own.
     """
     own = get(task).range
     return (0.0, 1.0) if own and instruction in instructions(task) else own
@@ -67,9 +63,8 @@ def render(row: Mapping, form: str = "paper", tokenizer=None) -> dict[str, str]:
     if not text:
         raise DataError(f"{task.name}: a prompt needs a text that is not empty")
     if task.emotions and emotion not in task.emotions:
-        raise DataError(
-            f"{task.name}: emotion {emotion!r}, expected one of {', '.join(task.emotions)}"
-        )
+        known = ", ".join(task.emotions)
+        raise DataError(f"{task.name}: emotion {emotion!r}, expected one of {known}")
     if form in _ENDS:  # every part ends with a full stop, unless one stands there
         stop = "" if text[-1] in ".!?" else "."
         named = f" Emotion E: {emotion}." if emotion else ""
@@ -105,8 +100,7 @@ def render_after(row: Mapping, examples: list[Mapping], form: str = "paper") -> 
     """The prompt of a row after solved examples of its task: a few-shot prompt.
 
     Every example is a turn of its own with its gold answer, in the row's instruction, which stands
-    once, in the first turn. Forms "paper" and "plain"; DataError for "chat", as a string holds one
-    turn there.
+    once, in the first turn. Forms "paper" and "plain"; DataError for "chat" (a string is one turn).
     """
     if form not in ("paper", "plain"):
         raise DataError(f'few-shot prompts are "paper" or "plain", not {form!r}')

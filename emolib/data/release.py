@@ -33,15 +33,11 @@ def read_release(path: str | Path, form: str = "paper") -> Dataset:
     JSON, lacks a field or is no released prompt.
     """
     if form not in ("paper", PUBLISHED):
-        raise DataError(
-            f"the released prompts are in form paper, or {PUBLISHED} for the published models, not"
-            f" {form!r}"
-        )
+        known = f"form paper, or {PUBLISHED} for the published models"
+        raise DataError(f"the released prompts are in {known}, not {form!r}")
     if not Path(path).is_file():
-        raise DataError(
-            f"{path}: no such file: the authors' AEB.jsonl is to lie there (in the"
-            " folder release of EMOLIB_DATA, where the notebooks look)"
-        )
+        where = "in the folder release of EMOLIB_DATA, where the notebooks look"
+        raise DataError(f"{path}: no such file: the authors' AEB.jsonl is to lie there ({where})")
     with Path(path).open("rb") as lines:
         rows = [_take_apart(x, f"{path}:{i + 1}", i) for i, x in enumerate(lines)]
     if not rows:
@@ -69,10 +65,8 @@ def read_responses(path: str | Path, rows: Rows) -> pd.DataFrame:
                 raise DataError(f"{path}:{number}: a second response to row {row}")
             found[row] = response
     if missing := sorted(set(table.index) - set(found)):
-        raise DataError(
-            f"{path}: {len(found)} responses to {len(table)} items; row {missing[0]}"
-            f" ({table['task'][missing[0]]}) is the first without one"
-        )
+        first = f"row {missing[0]} ({table['task'][missing[0]]}) is the first without one"
+        raise DataError(f"{path}: {len(found)} responses to {len(table)} items; {first}")
     return table.assign(response=[found[row] for row in table.index])
 
 

@@ -9,6 +9,7 @@ tokens differ, as for classes that begin with their number, nothing has to be ap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from itertools import combinations
 
 import numpy as np
 import torch
@@ -59,16 +60,9 @@ class Choices:
     def list_paths(self) -> tuple[list[list[int]], list[tuple[int, int]]]:
         """Paths that no other path goes on from; per fork (path, tokens before it)."""
         whole = [self.find_path(place) for place in self.places]
-        paths = [
-            path
-            for path in whole
-            if not any(len(o) > len(path) and o[: len(path)] == path for o in whole)
-        ]
-        spots = [
-            (next(n for n, p in enumerate(paths) if p[: len(path)] == path), len(path))
-            for path in whole
-        ]
-        return paths, spots
+        paths = [path for path in whole if sum(o[: len(path)] == path for o in whole) == 1]
+        first = [next(n for n, p in enumerate(paths) if p[: len(o)] == o) for o in whole]
+        return paths, list(zip(first, map(len, whole), strict=True))
 
     def measure(self, logits: torch.Tensor) -> torch.Tensor:
         """Log-probabilities [prompts, answers].
@@ -125,12 +119,7 @@ def _spell(task: Task, asked) -> tuple[list, list[str]]:
     if task.kind == "ordinal":
         values = list(task.classes)
         return values, [complete(task, str(value)) for value in values]
-    pairs = [
-        (first, second)
-        for place, first in enumerate(task.labels)
-        for second in task.labels[place + 1 :]
-    ]
-    values = [*((label,) for label in task.labels), *pairs]
+    values = [*combinations(task.labels, 1), *combinations(task.labels, 2)]
     texts = [", ".join(value) for value in values]
     if task.neutral:
         values, texts = [(), *values], [task.neutral, *texts]
@@ -152,8 +141,7 @@ def _grow(task: Task, asked, answers: list[tuple[list[int], object]]) -> Choices
     def grow(answers: list, depth: int, node: int, path: list[int]) -> None:
         if is_one(answers):
             values = [value for _, value in answers]
-            value = values[0] if len(values) == 1 else float(np.mean(values))
-            leaves.append((path, value))
+            leaves.append((path, values[0] if len(values) == 1 else float(np.mean(values))))
             return
         by_token: dict[int, list] = {}
         for ids, value in answers:

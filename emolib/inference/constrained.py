@@ -7,6 +7,7 @@ head computes their tokens alone.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -39,22 +40,16 @@ def read_questions(rows, tokenizer, style: str = "after") -> list[Question]:
     Rows without an instruction ask for the corpus's own range. `style`: how the model's answers
     become tokens, see `models.tokens`.
     """
-    whole = rows[:]
-    ids = tokenizer(whole["prompt"]).input_ids
-    told = whole.get("instruction", [""] * len(ids))
     questions = []
-    for task, instruction, prompt, emotion, each in zip(
-        whole["task"], told, whole["prompt"], whole["emotion"], ids, strict=True
-    ):
-        asked = read_range(task, instruction)
-        allowed = list_choices(task, asked, prompt, tokenizer, style)
-        questions.append(Question(each, allowed, emotion))
+    for row, ids in zip(rows.to_list(), tokenizer(rows[:]["prompt"]).input_ids, strict=True):
+        asked = read_range(row["task"], row.get("instruction", ""))
+        allowed = list_choices(row["task"], asked, row["prompt"], tokenizer, style)
+        questions.append(Question(ids, allowed, row["emotion"]))
     return questions
 
 
 def predict(model, tokenizer, questions: Sequence[Question], shared: bool) -> list:
-    """A record per question: response, prediction, probability and so on, as `predict.predict`
-    describes them.
+    """A record per question: response, prediction and so on, as `predict.predict` has them.
 
     All questions are computed together, in halves where the memory does not suffice. `shared`: in
     one row (if `tree_attention.fits`), else padded sequences; an encoder-decoder reads each prompt
@@ -63,10 +58,8 @@ def predict(model, tokenizer, questions: Sequence[Question], shared: bool) -> li
     compute = _compute_shared if shared else _compute_padded
     if model.config.is_encoder_decoder:
         compute = _compute_decoder
-    if hasattr(model, "score_answers"):  # llama.cpp
-        found = in_halves(model.score_answers, questions)
-    else:
-        found = in_halves(lambda part: compute(model, tokenizer, part), questions)
+    alone = getattr(model, "score_answers", None)  # llama.cpp
+    found = in_halves(alone or partial(compute, model, tokenizer), questions)
     return [describe(q, each) for q, each in zip(questions, found, strict=True)]
 
 
@@ -84,7 +77,7 @@ def predict_all(
     """
     records: list = [None] * len(questions)
     done = 0
-    for batch in plan(questions, budget):
+    for batch in prefix_tree.plan([question.item for question in questions], budget):
         found = predict(model, tokenizer, [questions[n] for n in batch], shared)
         for number, record in zip(batch, found, strict=True):
             records[number] = record
@@ -137,11 +130,8 @@ def _compute_padded(model, tokenizer, questions) -> list[np.ndarray]:
     """The same from padded batches of whole sequences, one per fork of each answer."""
 
     def compute(choices: Choices, numbers: list[int]) -> torch.Tensor:
-        sequences = [
-            [*questions[n].ids, *choices.find_path(place)]
-            for n in numbers
-            for place in choices.places
-        ]
+        paths = [choices.find_path(place) for place in choices.places]
+        sequences = [[*questions[n].ids, *path] for n in numbers for path in paths]
         inputs = pad(tokenizer, sequences, "left", model.device)
         logits = model(**inputs, logits_to_keep=1, use_cache=False).logits[:, -1]
         chosen = logits[:, choices.candidates]
@@ -185,12 +175,12 @@ def _fill(questions, compute: Callable) -> list[np.ndarray]:
     """Probabilities per question; `compute` gives logits [prompts, forks, candidates] of the
     questions that have the same choices.
     """
-    groups: dict[int, tuple[Choices, list[int]]] = {}
+    groups: dict[int, list[int]] = {}
     for number, question in enumerate(questions):
-        group = groups.setdefault(id(question.choices), (question.choices, []))
-        group[1].append(number)
+        groups.setdefault(id(question.choices), []).append(number)
     found: list = [None] * len(questions)
-    for choices, numbers in groups.values():
+    for numbers in groups.values():
+        choices = questions[numbers[0]].choices
         with torch.inference_mode():
             measured = choices.measure(compute(choices, numbers))
         p = measured.exp().double().cpu().numpy()
@@ -243,8 +233,3 @@ def _describe_labels(choices: Choices, probabilities: np.ndarray) -> dict:
         "spread": None,
         "probabilities": {label: float(p) for label, p in zip(task.labels, held, strict=True)},
     }
-
-
-def plan(questions: Sequence[Question], budget: int) -> list[list[int]]:
-    """Question numbers per batch of at most `budget` tokens, see `prefix_tree.plan`."""
-    return prefix_tree.plan([question.item for question in questions], budget)

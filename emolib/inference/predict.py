@@ -1,12 +1,13 @@
 """Model and prompts in, answers out: batched, resumable, the same every time.
 
 Two methods. "constrained" gives a probability to each answer that a task allows (`constrained`);
-"generate" lets the model write, as the paper does, which is slower and may end in a response that
-nobody can read.
+"generate" lets the model write, as the paper does: slower, and not every response can be read.
 """
 
 import json
+import os
 from dataclasses import asdict, dataclass
+from itertools import groupby
 from pathlib import Path
 
 import pandas as pd
@@ -64,8 +65,7 @@ def predict(
 
     Answers are appended to the run folder batch by batch; a killed run goes on with the next batch
     and ends with the same responses.jsonl as an undisturbed one. A finished run is read back
-    without computing anything. A batch that does not fit in memory is halved. `settings` are the
-    fields of `Settings`.
+    without computing anything. A batch too large for memory is halved. `settings`: see `Settings`.
 
     Raises DataError for an unknown setting, for prompts in another form than the adapter was
     trained on, and for a folder made with other rows, model or settings.
@@ -78,40 +78,29 @@ def predict(
         raise DataError("there are no prompts to answer")
     form, trained_on = form_of(rows[0]["prompt"]), loaded.get("prompt_form")
     if trained_on and form != trained_on:
-        raise DataError(
-            f"the prompts are in the form {form!r}, the adapter was trained on"
-            f" {trained_on!r}: build the rows with form={trained_on!r}"
-        )
+        both = f"the prompts are in the form {form!r}, the adapter was trained on {trained_on!r}"
+        raise DataError(f"{both}: build the rows with form={trained_on!r}")
     loaded.pop("adapter", None)  # its weights are named by their hash
-    identity = {
-        "rows": {"rows": len(rows), "sha256": files.hash_rows(rows)},
-        **loaded,
-        **{key: value for key, value in asdict(chosen).items() if key != "progress"},
-    }
+    identity = {"rows": {"rows": len(rows), "sha256": files.hash_rows(rows)}} | loaded
+    identity |= {key: value for key, value in asdict(chosen).items() if key != "progress"}
     with runs.opened(run, "predict", identity) as folder:
         if "finished" not in runs.read(folder):
             work = _constrain if chosen.method == "constrained" else _write
-            try:
+            with runs.explaining(folder, "finished batches are kept, make room and call again"):
                 runs.finish(folder, **work(rows, model, tokenizer, folder, chosen))
-            except OSError as error:
-                raise DataError(
-                    f"{folder}: cannot write: {error}: finished batches are kept, make"
-                    " room and call again"
-                ) from error
         return read(folder)
 
 
-def read(run: str | Path) -> pd.DataFrame:
-    """The responses of a finished run, as `predict` gave them."""
-    path = Path(run) / "responses.jsonl"
+def read(run: str | Path, kind="prediction", name="responses.jsonl") -> pd.DataFrame:
+    """The responses of a finished run, as `predict` gave them; `kind` and file `name` of others."""
+    path = Path(run) / name
     if not path.is_file():
-        raise DataError(f"{run}: no responses.jsonl: not a finished prediction run")
+        raise DataError(f"{run}: no {name}: not a finished {kind} run")
     records = read_lines(path)
     columns = list(records[0]) if records else ["id", "task", "emotion", "response"]
     found = pd.DataFrame(records, columns=columns).astype({"emotion": object})
     if "prediction" in found:  # scores, classes and tuples in one column
-        values = [r["prediction"] for r in records]
-        values = [tuple(v) if isinstance(v, list) else v for v in values]
+        values = [tuple(x) if isinstance(x, list) else x for x in found["prediction"]]
         found["prediction"] = pd.Series(values, dtype=object)
     return found
 
@@ -123,22 +112,25 @@ def read_lines(path: Path) -> list[dict]:
         try:
             records.append(dict(json.loads(line)))
         except (ValueError, TypeError) as error:
-            raise DataError(
-                f"{path}:{number}: damaged ({error}): remove the line and call again"
-            ) from None
+            hint = "remove the line and call again"
+            raise DataError(f"{path}:{number}: damaged ({error}): {hint}") from None
     return records
+
+
+def read_partial(partial: Path) -> dict[int, dict]:
+    """Row to answer in an unfinished run's file, which is cut off after its last whole line."""
+    if not partial.exists():
+        return {}
+    os.truncate(partial, partial.read_bytes().rfind(b"\n") + 1)
+    return {record.get("row"): record for record in read_lines(partial)}
 
 
 def write_responses(rows: Dataset, partial: Path, target: Path) -> None:
     """The partial file (row and answer) as the final one, in row order; removes it."""
-    found = sorted(read_lines(partial), key=lambda record: record["row"])
-    whole = rows[:]
-    columns = zip(whole["id"], whole["task"], whole["emotion"], found, strict=True)
-    lines = []
-    for name, task, emotion, record in columns:
-        row = {"id": name, "task": task, "emotion": emotion}
-        row |= {key: record[key] for key in record if key not in ("batch", "row")}
-        lines.append(json.dumps(row, ensure_ascii=False) + "\n")
+    found, lines = read_partial(partial), []
+    for row, record in enumerate(rows.select_columns(["id", "task", "emotion"]).to_list()):
+        record |= {key: found[row][key] for key in found[row] if key not in ("batch", "row")}
+        lines.append(json.dumps(record, ensure_ascii=False) + "\n")
     files.write_text(target, "".join(lines))
     partial.unlink()
 
@@ -150,7 +142,8 @@ def _constrain(rows, model, tokenizer, folder: Path, chosen: Settings) -> dict:
         print("This model cannot share beginnings: every prompt is computed alone.")
     style = getattr(model, "settings", {}).get("answers", "after")
     questions = constrained.read_questions(rows, tokenizer, style)
-    batches = constrained.plan(questions, chosen.tokens_per_batch)
+    items = [question.item for question in questions]
+    batches = prefix_tree.plan(items, chosen.tokens_per_batch)
 
     def answer(number: int) -> list[dict]:
         part = [questions[index] for index in batches[number]]
@@ -159,19 +152,17 @@ def _constrain(rows, model, tokenizer, folder: Path, chosen: Settings) -> dict:
     _work_through(rows, batches, answer, folder, chosen)
     found = {"shared": shared}
     if shared:  # else prompts are computed whole, once per fork of their answers
-        found["tokens_of_prompts"] = sum(len(question.ids) for question in questions)
-        parts = ([questions[n].item for n in batch] for batch in batches)
-        found["tokens_computed"] = sum(map(prefix_tree.count, parts))
+        found["tokens_of_prompts"] = sum(len(item.ids) for item in items)
+        rows = ([items[n] for n in batch] for batch in batches)
+        found["tokens_computed"] = sum(map(prefix_tree.count, rows))
     return found
 
 
 def _write(rows, model, tokenizer, folder: Path, chosen: Settings) -> dict:
     """Lets the model write an answer to each prompt; nothing more to record."""
     if hasattr(model, "write") and chosen.decoding != "greedy":
-        raise DataError(
-            f"decoding {chosen.decoding!r}: through llama.cpp only greedy: take"
-            " backend='transformers'"
-        )
+        only = "through llama.cpp only greedy: take backend='transformers'"
+        raise DataError(f"decoding {chosen.decoding!r}: {only}")
     prompts = tokenizer(list(rows["prompt"])).input_ids
     budgets, batches = _make_batches(rows["task"], prompts, chosen)
 
@@ -189,9 +180,10 @@ def _write(rows, model, tokenizer, folder: Path, chosen: Settings) -> dict:
 def _work_through(rows, batches, answer, folder: Path, chosen: Settings) -> None:
     """Answers every batch that is not yet in the run folder, then writes the result."""
     partial, target = folder / "responses.partial.jsonl", folder / "responses.jsonl"
-    done = _read_done(partial, batches)
+    found = read_partial(partial)
     if not partial.exists() and target.exists():
         return  # killed between the last two lines of this and the record
+    done = {n for n, batch in enumerate(batches) if found.keys() >= set(batch)}
     if done:
         print(f"Going on after {len(done)} of {len(batches)} batches.")
     progress = tqdm(total=len(rows), unit="prompt", disable=not chosen.progress)
@@ -211,33 +203,10 @@ def _make_batches(tasks: list[str], prompts: list, chosen: Settings) -> tuple:
     fixed = chosen.max_new_tokens or DECODINGS[chosen.decoding].get("max_new_tokens")
     budgets = [fixed or get(task).max_new_tokens for task in tasks]
     order = sorted(range(len(prompts)), key=lambda i: (budgets[i], -len(prompts[i]), i))
-    batches: list[list[int]] = []
-    for index in order:
-        last = batches[-1] if batches else None
-        room = last and len(last) < chosen.batch_size
-        if room and budgets[last[0]] == budgets[index]:
-            last.append(index)
-        else:
-            batches.append([index])
+    alike = [list(group) for _, group in groupby(order, key=budgets.__getitem__)]
+    size = chosen.batch_size
+    batches = [group[n : n + size] for group in alike for n in range(0, len(group), size)]
     return [budgets[batch[0]] for batch in batches], batches
-
-
-def _read_done(partial: Path, batches: list) -> set[int]:
-    """Numbers of the batches that are whole in the file, which keeps only those."""
-    if not partial.exists():
-        return set()
-    found: dict[int, list] = {}
-    for record in read_lines(partial):
-        found.setdefault(record.get("batch"), []).append(record)
-    whole = {
-        number
-        for number, batch in enumerate(batches)
-        if [record.get("row") for record in found.get(number, [])] == list(batch)
-    }
-    kept = [record for number in sorted(whole) for record in found[number]]
-    lines = [json.dumps(record, ensure_ascii=False) + "\n" for record in kept]
-    files.write_text(partial, "".join(lines))
-    return whole
 
 
 def _generate(model, tokenizer, batch: list, tokens: int, decoding: str) -> list[str]:

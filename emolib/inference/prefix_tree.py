@@ -110,10 +110,8 @@ class Row:
         blocks' results. Made once.
         """
         if (heads, groups) not in self.made:
-            places = [
-                (_spread(b.queries, heads, groups), _spread(b.keys, groups, groups))
-                for b in self.blocks
-            ]
+            sides = ((block.queries, block.keys) for block in self.blocks)
+            places = [(_spread(q, heads, groups), _spread(k, groups, groups)) for q, k in sides]
             rows = torch.cat([queries for queries, _ in places])
             real = [b.real[:, None].expand(-1, heads, -1).flatten() for b in self.blocks]
             real = torch.cat(real).to(rows.device)
@@ -217,10 +215,7 @@ def _grow(items: Sequence[Item]) -> list[tuple[int, Node]]:
 def _count_equal(first: Sequence[int], second: Sequence[int]) -> int:
     """Tokens that two sequences begin with alike, but never all of either."""
     most = min(len(first), len(second)) - 1
-    for place in range(most):
-        if first[place] != second[place]:
-            return place
-    return most
+    return next((n for n in range(most) if first[n] != second[n]), most)
 
 
 def _measure_depths(parents: Sequence[int]) -> list[int]:

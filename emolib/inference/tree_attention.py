@@ -22,8 +22,7 @@ _PROBE = "We sat in the kitchen until the light had gone from the windows, becau
 def _attend(module, query, key, value, attention_mask, scaling=None, **kwargs):
     """Attention over a row [1, heads, tokens, size], block by block.
 
-    Query heads that share a key head stand below one another, so that keys and values are not
-    repeated.
+    Query heads that share a key head stand below one another: no key or value is repeated.
     """
     row, dropout = kwargs["forest"], kwargs.get("dropout", 0.0)
     _refuse_other_attention(row, kwargs)
@@ -145,10 +144,8 @@ def fits(model, tokenizer) -> bool:
     try:
         row = lay(items)
         ours = head(encode(model, row)[[places[-1] for places in row.branches]]).float()
-        alone = [
-            model(torch.tensor([[*i.ids, *i.branches]]).to(body.device)).logits[0, -1]
-            for i in items
-        ]
+        whole = (torch.tensor([[*item.ids, *item.branches]]) for item in items)
+        alone = [model(ids.to(body.device)).logits[0, -1] for ids in whole]
     except (RuntimeError, TypeError, ValueError, AttributeError, LookupError) as error:
         if should_reduce_batch_size(error):  # says nothing about the model
             raise

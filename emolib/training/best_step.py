@@ -1,8 +1,7 @@
 """How well a model in training answers validation rows, which chooses the best step.
 
 A validation loss counts every token of an answer alike; what is reported in the end are
-correlations and overlaps of label sets, and the step with the lowest loss need not be the one with
-the best of those.
+correlations and overlaps of label sets, which need not be best where the loss is lowest.
 """
 
 import numpy as np
@@ -28,10 +27,8 @@ class ScoredEvaluation:
         """The rows to score; DataError where they lack a column that this needs."""
         missing = [name for name in NEEDED if name not in rows.column_names]
         if missing and self.args.metric_for_best_model == METRIC:
-            raise DataError(
-                f"choose_by='score' needs validation rows with {', '.join(NEEDED)}:"
-                f" {', '.join(missing)} missing (aaid.build gives them)"
-            )
+            wanted = f"{', '.join(NEEDED)}: {', '.join(missing)} missing (aaid.build gives them)"
+            raise DataError(f"choose_by='score' needs validation rows with {wanted}")
         self.validation = rows
 
     def evaluation_loop(self, *given, **more):
@@ -39,8 +36,7 @@ class ScoredEvaluation:
         output = super().evaluation_loop(*given, **more)
         if self.args.metric_for_best_model == METRIC:
             model = self.accelerator.unwrap_model(self.model)
-            found = score(model, self.processing_class, self.validation)
-            output.metrics[METRIC] = found
+            output.metrics[METRIC] = score(model, self.processing_class, self.validation)
         return output
 
 

@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import traceback
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import pandas as pd
@@ -31,20 +31,22 @@ def train(trainer: Trainer, run: str | Path, settings: dict, **results) -> Path:
     The folder holds adapter/ (or model/, where all weights are tuned) of the best step with its
     model card, run.json (settings, versions, seed, commit, results) and checkpoints/. A finished
     run is not trained again; an interrupted one goes on from its last whole checkpoint and ends
-    with the weights of an uninterrupted one. Where memory runs out, micro-batches are halved; the
-    optimizer's batches stay.
+    with the weights of an uninterrupted one. Where memory runs out, micro-batches alone are halved.
 
     `settings` is all that decides the result, with the base model's name as "model"; `results` are
     kept beside it. Under a launcher the first process writes.
 
     DataError for a folder made with other settings, and where it cannot be written.
     """
-    with _opened(run, settings, trainer) as folder, explaining(folder):
+    first = trainer.is_world_process_zero()
+    opened = runs.opened(run, "finetune", settings) if first else nullcontext(Path(run))
+    with opened as folder, explaining(folder):
+        trainer.accelerator.wait_for_everyone()  # until the first has made the folder
         if "finished" in runs.read(folder):
             return folder
         _train_to_the_end(trainer, folder)
         _save(trainer, settings["model"], folder)
-        if trainer.is_world_process_zero():
+        if first:
             runs.finish(
                 folder,
                 micro_batch_size=trainer.args.per_device_train_batch_size,
@@ -71,9 +73,8 @@ def count_accumulation(batch_size: int, micro_batch_size: int) -> int:
     at_once = micro_batch_size * processes
     if micro_batch_size < 1 or batch_size < 1 or batch_size % at_once:
         each = f" in {processes} processes" if processes > 1 else ""
-        raise DataError(
-            f"micro_batch_size {micro_batch_size}{each} does not divide batch_size {batch_size}"
-        )
+        micro = f"micro_batch_size {micro_batch_size}{each}"
+        raise DataError(f"{micro} does not divide batch_size {batch_size}")
     return batch_size // at_once
 
 
@@ -90,8 +91,7 @@ class LossLog(TrainerCallback):
         names = ("step", "epoch", "loss", *MEASURED, "learning_rate", "grad_norm")
         reports = [r for r in state.log_history if "loss" in r or "eval_loss" in r]
         table = pd.DataFrame(reports).reindex(columns=list(names))
-        with files.replacing(self.path) as temporary:
-            table.to_csv(temporary, index=False)
+        files.write_csv(self.path, table, float_format=None)
 
 
 def read_log(run: str | Path) -> pd.DataFrame:
@@ -139,34 +139,16 @@ def _train_to_the_end(trainer: Trainer, folder: Path) -> None:
 
 
 @contextmanager
-def _opened(run: str | Path, settings: dict, trainer: Trainer):
-    """The run folder, opened by the first process; the others wait for it."""
-    if not trainer.is_world_process_zero():
-        trainer.accelerator.wait_for_everyone()
-        yield Path(run)
-        return
-    with runs.opened(run, "finetune", settings) as folder:
-        trainer.accelerator.wait_for_everyone()
-        yield folder
-
-
-@contextmanager
 def explaining(folder: str | Path):
     """DataError where writing fails; torch and safetensors have their own errors."""
     try:
         yield
     except (OSError, SafetensorError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and not _is_saving(error):
-            raise
-        raise DataError(
-            f"{folder}: cannot write: {error}: whole checkpoints are kept, make room and call again"
-        ) from error
-
-
-def _is_saving(error: Exception) -> bool:
-    """Whether torch.save raised it, which words a full disk in many ways."""
-    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
-    return any(frame.f_code is torch.save.__code__ for frame in frames)
+        frames = [frame.f_code for frame, _ in traceback.walk_tb(error.__traceback__)]
+        if isinstance(error, RuntimeError) and torch.save.__code__ not in frames:
+            raise  # but torch.save words a full disk in many ways
+        hint = "whole checkpoints are kept, make room and call again"
+        raise DataError(f"{folder}: cannot write: {error}: {hint}") from error
 
 
 def _find_checkpoint(folder: Path) -> str | None:
@@ -182,11 +164,8 @@ def _find_checkpoint(folder: Path) -> str | None:
 
 def _read_best(state: TrainerState) -> dict:
     """The validation loss at the best step, and the score there if it was measured."""
-    best: dict = {}
-    for report in state.log_history:
-        if report["step"] == state.best_global_step:
-            best |= {key: report[key] for key in MEASURED if key in report}
-    return {f"best_{name}": value for name, value in best.items()}
+    best = [report for report in state.log_history if report["step"] == state.best_global_step]
+    return {f"best_{key}": each[key] for each in best for key in MEASURED if key in each}
 
 
 def _save(trainer: Trainer, name: str, folder: Path) -> None:
@@ -209,13 +188,11 @@ def _save(trainer: Trainer, name: str, folder: Path) -> None:
 
 def _write_card(trainer: Trainer, name: str, base: str, record: dict) -> str:
     local = name.endswith(".gguf") or Path(name).exists()
-    best = _read_best(trainer.state).items()
+    best = {k.removeprefix("best_eval_"): v for k, v in _read_best(trainer.state).items()}
     return _CARD.read_text(encoding="utf-8").format(
         base=base,
         hub="" if local else f"base_model: {base}\n",
-        best=", ".join(
-            f"validation {key.removeprefix('best_eval_')} {value:.4g}" for key, value in best
-        ),
+        best=", ".join(f"validation {name} {value:.4g}" for name, value in best.items()),
         step=trainer.state.best_global_step,
         rows=len(trainer.train_dataset),
         record=json.dumps(record, indent=1),

@@ -13,8 +13,7 @@ from emolib.training.shared_batches import TaskMixingSampler, list_keys
 class PairTrainer(ScoredEvaluation, TaskMixingSampler, Seq2SeqTrainer):
     """Seq2SeqTrainer whose optimizer steps see all tasks, with LoRA if it is given.
 
-    `arguments` are those that SFTConfig takes in notebook 2; rows as `tokens.keep_short` gives them
-    in style "decoder".
+    `arguments`: those of SFTConfig in notebook 2; rows: of `tokens.keep_short`, style "decoder".
     """
 
     def __init__(

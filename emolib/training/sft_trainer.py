@@ -41,9 +41,8 @@ class SharedPromptTrainer(ScoredEvaluation, TaskMixingSampler, SFTTrainer):
         if shared:
             tree = _list_scores(model, tokenizer, rows) if regression_weight else None
             options["data_collator"] = shared_batches.Collator(tree)
-        scored = bool(regression_weight)
-        options["train_dataset"] = _select(rows, scored)
-        options["eval_dataset"] = _select(validation, scored)
+        for name in ("train_dataset", "eval_dataset"):
+            options[name] = _select(options[name], bool(regression_weight))
         with explaining(options["args"].output_dir):
             super().__init__(**options)
         # Several processes see the rows that one sees.
@@ -101,8 +100,7 @@ def make_float32(model) -> None:
 def _encode_padded(model, inputs):
     """Hidden states before every completion token [tokens, width], and the tokens.
 
-    TRL 1.16 skips the other positions on a GPU only; on a CPU scoring all of them and masking later
-    takes half of a step's time.
+    TRL 1.16 skips the other positions on a GPU only; on a CPU they take half of a step's time.
     """
     body, _ = tree_attention.take_body(model)
     labels = inputs["labels"][:, 1:]
@@ -137,8 +135,6 @@ def _select(rows: Dataset, scored: bool) -> Dataset:
     columns = ["input_ids", "labels"]
     if not scored:
         return rows.select_columns(columns)
-    scores = [
-        float(completion) if get(task).kind == "score" else None
-        for task, completion in zip(rows["task"], rows["completion"], strict=True)
-    ]
+    pairs = zip(rows["task"], rows["completion"], strict=True)
+    scores = [float(text) if get(task).kind == "score" else None for task, text in pairs]
     return rows.select_columns(columns).add_column("score", scores)

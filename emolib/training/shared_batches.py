@@ -40,12 +40,10 @@ class Sampler(torch.utils.data.Sampler):
             order = torch.randperm(len(self), generator=generator).tolist()
         else:
             order = self._mix(np.random.default_rng((self.seed, self.epoch)))
+        keys = self.keys or [()] * len(self)
         for start in range(0, len(order), self.batch_size):
             batch = order[start : start + self.batch_size]
-            yield from sorted(batch, key=self._rank)
-
-    def _rank(self, index: int) -> tuple:
-        return (self.keys[index] if self.keys else (), -self.lengths[index])
+            yield from sorted(batch, key=lambda row: (keys[row], -self.lengths[row]))
 
     def _mix(self, draw: np.random.Generator) -> list[int]:
         """All rows, tasks evenly spread, a task's rows in runs of one instruction."""
@@ -54,8 +52,7 @@ class Sampler(torch.utils.data.Sampler):
             task, instruction = self.keys[index]
             tasks.setdefault(task, {}).setdefault(instruction, []).append(index)
         placed = []
-        for task in sorted(tasks):
-            groups = tasks[task]
+        for _, groups in sorted(tasks.items()):
             size = sum(map(len, groups.values()))
             run = max(1, round(self.batch_size * size / len(self)))
             runs = [
@@ -76,11 +73,9 @@ class TaskMixingSampler:
 
     def _get_train_sampler(self, train_dataset=None):
         rows = self.train_dataset if train_dataset is None else train_dataset
-        args = self.args
-        whole = args.train_batch_size * args.gradient_accumulation_steps
-        lengths = [len(ids) for ids in rows["input_ids"]]
-        size = whole * args.world_size  # rows of an optimizer step
-        return Sampler(size, lengths, args.data_seed, self.keys)
+        args, lengths = self.args, [len(ids) for ids in rows["input_ids"]]
+        step = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
+        return Sampler(step, lengths, args.data_seed, self.keys)
 
 
 def list_keys(rows) -> list[tuple[str, str]] | None:

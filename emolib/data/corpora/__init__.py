@@ -15,7 +15,7 @@ from pathlib import Path
 import pandas as pd
 
 from emolib import DataError
-from emolib.data.corpora import download, emobank, goemotions, semeval, sst, tdt, vader
+from emolib.data.corpora import checks, download, emobank, goemotions, semeval, sst, tdt, vader
 from emolib.tasks import Task, get
 
 COLUMNS = ["id", "task", "emotion", "text", "gold", "split"]
@@ -34,8 +34,7 @@ def read(task: str, split: str, data: str | Path = "official") -> pd.DataFrame:
     "official" data are held against known counts and content hashes, whatever the files are called
     (SST's train and dev split are only counted: no copy was at hand to take a hash of).
 
-    Raises DataError, with file and line, for anything malformed, and for a split that the task does
-    not have.
+    Raises DataError, with file and line, for anything malformed, and for a split that is not there.
     """
     rows, paths = _read_all(get(task), split, data)
     frame = rows[~rows["id"].str.contains(semeval.EQUITY)].reset_index(drop=True)
@@ -87,12 +86,13 @@ def hash_rows(frame: pd.DataFrame) -> str:
 def _read_all(task: Task, split: str, data: str | Path):
     if split not in task.sizes:
         raise DataError(f"{task.name}: no split {split!r}: the splits are {', '.join(task.sizes)}")
-    rows, paths = _READERS[task.corpus].read(task, split, locate(data, task.corpus))
+    folder = checks.Folder(locate(data, task.corpus))
+    rows = list(checks.check_rows(_READERS[task.corpus].read(task, split, folder)))
     if not rows:
-        raise DataError(f"{paths[0]}: no rows of {task.name}'s {split} split")
+        raise DataError(f"{folder.paths[0]}: no rows of {task.name}'s {split} split")
     frame = pd.DataFrame(rows, columns=["id", "emotion", "text", "gold"])
     frame = frame.assign(task=task.name, split=split)[COLUMNS]
-    return frame.astype({"emotion": object}), paths
+    return frame.astype({"emotion": object}), folder.paths
 
 
 @cache
@@ -108,6 +108,5 @@ def _verify(frame: pd.DataFrame, task: Task, split: str, paths: list[Path]) -> N
     elif (known := _known()[task.corpus].get(name)) and hash_rows(frame) not in known:
         wrong = f"as many rows as the official {name}, other content"
     if wrong:
-        raise DataError(
-            f"{files}: {wrong}: fetch the files again (data=<folder> reads other data unverified)"
-        )
+        hint = "fetch the files again (data=<folder> reads other data unverified)"
+        raise DataError(f"{files}: {wrong}: {hint}")

@@ -4,32 +4,37 @@ import csv
 import io
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from emolib import DataError
 
-Rows = list[tuple[str, str | None, str, str]]  # id, emotion, text, gold
+Rows = Iterator[tuple[str, str, str | None, str, str]]  # file:line, id, emotion, text, gold
 
 
-def find(root: Path, *names: str, folder: str = "") -> Path:
-    """The one file under `root` that has one of these names.
+@dataclass
+class Folder:
+    """A folder that holds a corpus, and the files that were found in it."""
 
-    With `folder`, only files with that word somewhere in their path (in any case), for names as
-    common as test.tsv. DataError if there is none, or two that differ.
-    """
-    found = sorted(
-        path
-        for name in names
-        for path in root.rglob(name)
-        if folder in str(path.relative_to(root.parent)).lower()
-    )
-    if not found:
-        others = f" (or {', '.join(names[1:])})" if names[1:] else ""
-        inside = f" whose path holds {folder!r}" if folder else ""
-        raise DataError(f"{root}: no file {names[0]}{others} in any folder of it{inside}")
-    if len({path.read_bytes() for path in found}) > 1:
-        raise DataError(f"{root}: these differ, keep one: {', '.join(map(str, found))}")
-    return found[0]
+    root: Path
+    paths: list[Path] = field(default_factory=list)
+
+    def find(self, *names: str, part: str = "") -> Path:
+        """The one file under `root` that has one of these names.
+
+        With `part`, only files with that word somewhere in their path (in any case), for names as
+        common as test.tsv. DataError if there is none, or two that differ.
+        """
+        above, under = self.root.parent, (p for name in names for p in self.root.rglob(name))
+        found = sorted(p for p in under if part in str(p.relative_to(above)).lower())
+        if not found:
+            others = f" (or {', '.join(names[1:])})" if names[1:] else ""
+            inside = f" whose path holds {part!r}" if part else ""
+            raise DataError(f"{self.root}: no file {names[0]}{others} in any folder of it{inside}")
+        if len({path.read_bytes() for path in found}) > 1:
+            raise DataError(f"{self.root}: these differ, keep one: {', '.join(map(str, found))}")
+        self.paths.append(found[0])
+        return found[0]
 
 
 def read_bytes(path: Path) -> bytes:
@@ -47,10 +52,9 @@ def read_text(path: Path) -> str:
         return raw.decode("utf-8-sig").replace("\r\n", "\n")
     except UnicodeDecodeError as error:
         line = raw[: error.start].count(b"\n") + 1
-        raise DataError(
-            f"{path}:{line}: byte {raw[error.start]:#04x} is not UTF-8, which this file must be:"
-            " take the publisher's original file"
-        ) from None
+        problem = f"byte {raw[error.start]:#04x} is not UTF-8, which this file must be"
+        hint = "take the publisher's original file"
+        raise DataError(f"{path}:{line}: {problem}: {hint}") from None
 
 
 def read_lines(path: Path) -> list[str]:
@@ -69,14 +73,11 @@ def read_csv(path: Path, **options) -> Iterator[tuple[str, list[str]]]:
         raise DataError(f"{path}:{lines.line_num}: broken CSV: {error}") from None
 
 
-def split_fields(line: str, names: list[str], where: str) -> dict[str, str]:
-    """A tab-separated line as name -> field; DataError if their number is another."""
-    fields = line.split("\t")
+def name_fields(fields: list[str], names: list[str], where: str) -> dict[str, str]:
+    """Name -> field of a tab-separated line; DataError if their number is another."""
     if len(fields) != len(names):
-        raise DataError(
-            f"{where}: {len(fields)} tab-separated fields, expected"
-            f" {len(names)} ({', '.join(names)})"
-        )
+        wanted = f"{len(names)} ({', '.join(names)})"
+        raise DataError(f"{where}: {len(fields)} tab-separated fields, expected {wanted}")
     return dict(zip(names, fields, strict=True))
 
 
@@ -86,18 +87,22 @@ def check_columns(wanted: tuple[str, ...], header: list[str], path: Path) -> Non
         raise DataError(f"{path}:1: no column {', '.join(missing)} (found: {', '.join(header)})")
 
 
-def check_row(name: str, text: str, seen: dict, where: str) -> str:
-    """The text, stripped; DataError if it or the id is empty, or the id stands there twice."""
-    if not text.strip():
-        raise DataError(f"{where}: the text of {name!r} is empty")
-    if not name.strip():
-        raise DataError(f"{where}: the id is empty")
-    if (first := seen.setdefault(name, where)) != where:
-        line = first.rpartition(":")[2]
-        raise DataError(
-            f"{where}: id {name!r} again, first on line {line}; an id stands once in a split"
-        )
-    return text.strip()
+def check_rows(rows: Rows) -> Iterator[tuple]:
+    """(id, emotion, stripped text, gold) of each row.
+
+    DataError if its text or id is empty, or the id stands in its file twice.
+    """
+    seen: dict[tuple, str] = {}
+    for where, name, emotion, text, gold in rows:
+        file, _, line = where.rpartition(":")
+        if not text.strip():
+            raise DataError(f"{where}: the text of {name!r} is empty")
+        if not name.strip():
+            raise DataError(f"{where}: the id is empty")
+        if (first := seen.setdefault((file, name), line)) != line:
+            once = f"first on line {first}; an id stands once in a split"
+            raise DataError(f"{where}: id {name!r} again, {once}")
+        yield name, emotion, text.strip(), gold
 
 
 def check_score(text: str, allowed: tuple[float, float], where: str) -> str:

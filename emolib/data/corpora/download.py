@@ -1,7 +1,6 @@
 """Each corpus from its publisher, into the cache, when no folder is at hand.
 
-What is read afterwards is verified by the content hash of its rows, so an address that gives
-something else is found out there.
+What is read is verified by its rows' content hash, which finds an address that has changed.
 """
 
 import subprocess
@@ -13,16 +12,14 @@ import pooch
 
 from emolib import DataError, files
 
-_GOEMOTIONS = (
-    "https://raw.githubusercontent.com/google-research/google-research/master/goemotions/data/"
-)
-_EMOBANK = "https://raw.githubusercontent.com/JULIELab/EmoBank/master/corpus/"
+_GITHUB = "https://raw.githubusercontent.com"
+_GOEMOTIONS = f"{_GITHUB}/google-research/google-research/master/goemotions/data"
 ARCHIVE = "https://saifmohammad.com/WebDocs/AIT-2018/AIT2018-DATA/SemEval2018-Task1-all-data.zip"
 ADDRESSES = {
     "semeval2018": (ARCHIVE,),
-    "emobank": (f"{_EMOBANK}emobank.csv",),
+    "emobank": (f"{_GITHUB}/JULIELab/EmoBank/master/corpus/emobank.csv",),
     "sst": ("https://nlp.stanford.edu/~socherr/stanfordSentimentTreebank.zip",),
-    "goemotions": tuple(f"{_GOEMOTIONS}{x}.tsv" for x in ("train", "dev", "test")),
+    "goemotions": tuple(f"{_GOEMOTIONS}/{x}.tsv" for x in ("train", "dev", "test")),
 }
 # As recorded for this address by the `datasets` project's sem_eval_2018_task_1 loader.
 _SHA256 = {ARCHIVE: "8979a6ca0bd259ef375a44d812fd434efa799c66bc377e25cda599aa767640eb"}
@@ -42,24 +39,14 @@ def fetch(corpus: str) -> Path:
     if corpus not in ADDRESSES:
         raise _explain(corpus, "its publisher's address is gone")
     for address in ADDRESSES[corpus]:
-        _retrieve(corpus, address, folder)
+        known = f"sha256:{_SHA256[address]}" if address in _SHA256 else None
+        unzip = pooch.Unzip(extract_dir="files") if address.endswith(".zip") else None
+        how = {"fname": Path(address).name, "processor": unzip, "progressbar": True}
+        try:
+            pooch.retrieve(address, known_hash=known, path=folder, **how)
+        except Exception as error:  # pooch passes on whatever the network library raised
+            raise _explain(corpus, address, error) from None
     return folder
-
-
-def _retrieve(corpus: str, address: str, folder: Path) -> None:
-    known = f"sha256:{_SHA256[address]}" if address in _SHA256 else None
-    unzip = pooch.Unzip(extract_dir="files") if address.endswith(".zip") else None
-    try:
-        pooch.retrieve(
-            address,
-            known_hash=known,
-            path=folder,
-            fname=Path(address).name,
-            processor=unzip,
-            progressbar=True,
-        )
-    except Exception as error:  # pooch passes on whatever the network library raised
-        raise _explain(corpus, address, error) from None
 
 
 def _fetch_vader(folder: Path) -> Path:
@@ -91,7 +78,5 @@ def _unpack(file, folder: Path) -> None:
 def _explain(corpus: str, way: str, error: object = "") -> DataError:
     kind = "" if isinstance(error, str) else f"{type(error).__name__}: "
     tried = f" (tried now: {kind}{str(error)[:200]})" if error else ""
-    return DataError(
-        f"no {corpus} data. Either set EMOLIB_DATA to a folder that holds the"
-        f" publisher's files, or let this machine reach {way}{tried}"
-    )
+    ours = f"no {corpus} data. Either set EMOLIB_DATA to a folder that holds the publisher's files"
+    return DataError(f"{ours}, or let this machine reach {way}{tried}")

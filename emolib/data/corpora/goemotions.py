@@ -1,11 +1,8 @@
 """GoEmotions (Demszky et al. 2020): Reddit comments with one or more of 28 labels.
 
 Tab-separated without a header, texts quoted as in CSV. The 28 labels are merged into Ekman's six
-and neutral by the authors' own mapping (their section 4 and the file ekman_mapping.json beside the
-data).
+and neutral by the authors' own mapping (their section 4; ekman_mapping.json beside the data).
 """
-
-from pathlib import Path
 
 from emolib import DataError
 from emolib.data.corpora import checks
@@ -32,19 +29,13 @@ EKMAN = {fine: coarse for coarse, words in _EKMAN.items() for fine in words.spli
 _CODES = {str(number): EKMAN[label] for number, label in enumerate(LABELS)}
 
 
-def read(task: Task, split: str, root: Path) -> tuple[checks.Rows, list[Path]]:
+def read(task: Task, split: str, folder: checks.Folder) -> checks.Rows:
     """Comments in file order; gold is the mapped labels, comma-separated, each once."""
-    path = checks.find(root, f"{split}.tsv", folder="goemotions")
-    rows, seen = [], {}
-    for where, row in checks.read_csv(path, delimiter="\t"):
-        if len(row) != 3:
-            raise DataError(
-                f"{where}: {len(row)} tab-separated fields, expected 3 (text, labels, id)"
-            )
-        text, labels, name = row
-        text, codes = checks.check_row(name, text, seen, where), labels.split(",")
+    path = folder.find(f"{split}.tsv", part="goemotions")
+    for where, fields in checks.read_csv(path, delimiter="\t"):
+        row = checks.name_fields(fields, ["text", "labels", "id"], where)
+        codes = row["labels"].split(",")
         if bad := [code for code in codes if code not in _CODES]:
             raise DataError(f"{where}: label {bad[0]!r:.60}, expected 0 to {len(LABELS) - 1}")
         gold = ", ".join(dict.fromkeys(_CODES[code] for code in codes))
-        rows.append((name, None, text, gold))
-    return rows, [path]
+        yield where, row["id"], None, row["text"], gold

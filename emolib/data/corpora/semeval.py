@@ -13,34 +13,26 @@ EQUITY = "mystery"  # in the ids of Equity Evaluation Corpus sentences
 _COLUMNS = {"score": "Intensity Score", "ordinal": "Intensity Class"}
 
 
-def read(task: Task, split: str, root: Path) -> tuple[checks.Rows, list[Path]]:
-    """Rows in file order, emotion after emotion, and the files they came from.
+def read(task: Task, split: str, folder: checks.Folder) -> checks.Rows:
+    """Rows in file order, emotion after emotion.
 
     Test files come whole, with the Equity Evaluation Corpus sentences at their end.
     """
-    rows, paths = [], []
     for emotion in task.emotions or (None,):
         part, suffix = f"-{emotion}" if emotion else "", "test-gold" if split == "test" else split
         name = f"{task.stem}-En{part}-{suffix}.txt"
-        paths.append(checks.find(root, name, f"2018-{name}"))
-        rows += _read_file(paths[-1], task, emotion)
-    return rows, paths
+        yield from _read_file(folder.find(name, f"2018-{name}"), task, emotion)
 
 
 def _read_file(path: Path, task: Task, emotion: str | None) -> checks.Rows:
     header, lines = _read_lines(path, task)
-    rows, seen = [], {}
     for number, line in enumerate(lines, start=2):
         where = f"{path}:{number}"
-        row = checks.split_fields(line, header, where)
-        text = checks.check_row(row["ID"], row["Tweet"], seen, where)
+        row = checks.name_fields(line.split("\t"), header, where)
         expected, found = emotion or "valence", row.get("Affect Dimension")
         if found not in (None, expected):  # E-c files have no such column
-            raise DataError(
-                f"{where}: Affect Dimension {found!r}, expected {expected!r} in this file"
-            )
-        rows.append((row["ID"], emotion, text, _read_gold(row, task, emotion, where)))
-    return rows
+            raise DataError(f"{where}: Affect Dimension {found!r}, expected {expected!r} here")
+        yield where, row["ID"], emotion, row["Tweet"], _read_gold(row, task, emotion, where)
 
 
 def _read_lines(path: Path, task: Task) -> tuple[list[str], list[str]]:
@@ -49,10 +41,9 @@ def _read_lines(path: Path, task: Task) -> tuple[list[str], list[str]]:
     own = task.labels or ("Affect Dimension", _COLUMNS[task.kind])
     checks.check_columns(("ID", "Tweet", *own), header, path)
     if lines[-1]:
-        raise DataError(
-            f"{path}:{len(lines)}: the last line has no line break, so the file looks truncated:"
-            " fetch it again (if it is whole, end it with a line break)"
-        )
+        hint = "fetch it again (if it is whole, end it with a line break)"
+        problem = "the last line has no line break, so the file looks truncated"
+        raise DataError(f"{path}:{len(lines)}: {problem}: {hint}")
     if len(lines) < 3:
         raise DataError(f"{path}:1: a header and no rows: the file is truncated")
     return header, lines[1:-1]

@@ -6,6 +6,7 @@ serves. SST-5's five classes are cut from the scores, as the archive's README sa
 """
 
 import unicodedata
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -18,16 +19,15 @@ _CUTS = (0.2, 0.4, 0.6, 0.8)  # a class ends with its cut: [0, 0.2], (0.2, 0.4],
 _CODES = {"-LRB-": "(", "-RRB-": ")", "\\/": "/", "\\*": "*"}
 
 
-def read(task: Task, split: str, root: Path) -> tuple[checks.Rows, list[Path]]:
+def read(task: Task, split: str, folder: checks.Folder) -> checks.Rows:
     """Sentences of the publisher's split in the archive's order, brackets restored."""
-    paths = [checks.find(root, name) for name in ("datasetSentences.txt", "datasetSplit.txt")]
-    sentences, splits = _read_table(paths[0], "\t"), _read_table(paths[1], ",")
+    sentences = _read_table(folder.find("datasetSentences.txt"), "\t")
+    splits = _read_table(folder.find("datasetSplit.txt"), ",")
     sentences = {k: _restore(s) for k, s in sentences.items() if splits.get(k) == _SPLITS[split]}
-    if list(root.rglob("dictionary.txt")):
-        scored = _score_by_phrases(sentences, root, paths)
-    else:
-        scored = _score_by_test_file(sentences, split, root, paths)
-    return [(k, None, s.strip(), _write_gold(task, score, x)) for k, s, score, x in scored], paths
+    has_phrases = list(folder.root.rglob("dictionary.txt"))
+    scored = (_score_by_phrases if has_phrases else _score_by_test_file)(sentences, split, folder)
+    for where, name, text, score in scored:
+        yield where, name, None, text, _write_gold(task, score, where)
 
 
 def _read_table(path: Path, separator: str) -> dict[str, str]:
@@ -48,18 +48,16 @@ def _restore(text: str) -> str:
     return text
 
 
-def _score_by_phrases(sentences: dict, root: Path, paths: list) -> list[tuple]:
-    """(id, text, score, where); the phrase list has the accents that sentences lost."""
-    paths += [checks.find(root, name) for name in ("dictionary.txt", "sentiment_labels.txt")]
-    pairs = [line.rsplit("|", 1) for line in checks.read_lines(paths[2]) if "|" in line]
-    phrases = {_fold(pair[0]): pair for pair in pairs}
-    scores, scored = _read_table(paths[3], "|"), []
+def _score_by_phrases(sentences: dict, split: str, folder: checks.Folder) -> Iterator[tuple]:
+    """(where, id, text, score); the phrase list has the accents that sentences lost."""
+    path, labels = folder.find("dictionary.txt"), folder.find("sentiment_labels.txt")
+    pairs = [line.rsplit("|", 1) for line in checks.read_lines(path) if "|" in line]
+    phrases, scores = {_fold(pair[0]): pair for pair in pairs}, _read_table(labels, "|")
     for name, text in sentences.items():
         phrase, code = phrases.get(_fold(text), (None, None))
         if code not in scores:
-            raise DataError(f"{paths[2]}: no scored phrase for sentence {name} of SST")
-        scored.append((name, _restore(phrase), scores[code], f"{paths[3]}, phrase {code}"))
-    return scored
+            raise DataError(f"{path}: no scored phrase for sentence {name} of SST")
+        yield f"{labels}, phrase {code}", name, _restore(phrase), scores[code]
 
 
 def _fold(text: str) -> str:
@@ -70,23 +68,19 @@ def _fold(text: str) -> str:
     return "".join(letter for letter in letters if not unicodedata.combining(letter))
 
 
-def _score_by_test_file(sentences: dict, split: str, root: Path, paths: list) -> list[tuple]:
+def _score_by_test_file(sentences: dict, split: str, folder: checks.Folder) -> Iterator[tuple]:
     if split != "test":
-        raise DataError(
-            f"{root}: SST's {split} split needs the archive's dictionary.txt, which gives each"
-            " phrase its id"
-        )
-    paths.append(checks.find(root, "sst_test.tsv"))
-    lines, scored = checks.read_lines(paths[2])[1:], []
+        needed = "the archive's dictionary.txt, which gives each phrase its id"
+        raise DataError(f"{folder.root}: SST's {split} split needs {needed}")
+    path = folder.find("sst_test.tsv")
+    lines = checks.read_lines(path)[1:]
     if len(lines) != len(sentences):
-        raise DataError(
-            f"{paths[2]}: {len(lines)} sentences, {paths[0]} has {len(sentences)} in the test split"
-        )
+        expected = f"{folder.paths[0]} has {len(sentences)} in the test split"
+        raise DataError(f"{path}: {len(lines)} sentences, {expected}")
     for number, (name, line) in enumerate(zip(sentences, lines, strict=True), start=2):
-        where = f"{paths[2]}:{number}"
-        row = checks.split_fields(line, ["sentence", "score"], where)
-        scored.append((name, row["sentence"], row["score"], where))
-    return scored
+        where = f"{path}:{number}"
+        row = checks.name_fields(line.split("\t"), ["sentence", "score"], where)
+        yield where, name, row["sentence"], row["score"]
 
 
 def _write_gold(task: Task, score: str, where: str) -> str:

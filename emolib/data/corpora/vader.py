@@ -4,24 +4,19 @@ id, mean rating of twenty raters in [-4, 4] and text, separated by tabs, no head
 travels inside the source distribution of the package vaderSentiment.
 """
 
-from pathlib import Path
-
 from emolib.data.corpora import checks
 from emolib.tasks import Task
 
 
-def read(task: Task, split: str, root: Path) -> tuple[checks.Rows, list[Path]]:
+def read(task: Task, split: str, folder: checks.Folder) -> checks.Rows:
     """All snippets of a set in file order (the benchmark draws 1,000 of them)."""
-    path = checks.find(root, f"{task.stem}_GroundTruth.txt")
-    rows, seen = [], {}
+    path = folder.find(f"{task.stem}_GroundTruth.txt")
     for number, raw in enumerate(checks.read_bytes(path).split(b"\n"), start=1):
         if raw.strip():
             where = f"{path}:{number}"
-            row = checks.split_fields(_decode(raw), ["id", "rating", "text"], where)
-            text = checks.check_row(row["id"], row["text"], seen, where)
+            row = checks.name_fields(_decode(raw).split("\t"), ["id", "rating", "text"], where)
             gold = checks.check_score(row["rating"], task.range, where)
-            rows.append((row["id"], None, text, gold))
-    return rows, [path]
+            yield where, row["id"], None, row["text"], gold
 
 
 def _decode(raw: bytes) -> str:
