@@ -11,12 +11,13 @@ from jinja2 import Template
 
 from emolib import DataError, __version__
 from emolib.data import prompts
-from emolib.evaluation.score_files import REAL, read_csv
+from emolib.evaluation.score_files import REAL, read_csv, refuse
 from emolib.models.catalog import ALIASES, LICENSES, SERIES
 from emolib.tasks import TASKS
 
 HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")  # OWNER/NAME
-SEMEVAL = "SemEvalWorkshop/sem_eval_2018_task_1"  # the corpus's page on the Hub
+_SEMEVAL = "SemEvalWorkshop/sem_eval_2018_task_1"  # the corpus's page on the Hub
+_CORPORA = {"official": _SEMEVAL, "semeval2018": _SEMEVAL}
 _DATA_LICENSES = {"official": "semeval-2018-research-only", "sample": "mit"}
 _NUMBERS = ["value", "low", "high", "n", "unparsed"]
 _WORDS = ["model", "task", "metric", "data", "items", "run", "decoding", "commit"]
@@ -36,11 +37,7 @@ def describe_model(**facts) -> str:
         row = {"task": "V-reg", "text": "I got the job!!!"}
         row["instruction"] = prompts.instructions("V-reg")[0]
         prompt = json.dumps(prompts.render(row, settings["prompt_form"])["prompt"])
-    for row in facts["rows"]:
-        metric, corpus = row["metric"].partition(".")[0], TASKS[row["task"]].corpus
-        row["hub_metric"] = _METRICS.get(metric, metric)
-        row["corpus"] = SEMEVAL if corpus == "semeval2018" else corpus
-    corpus = SEMEVAL if facts["data"] == "official" else facts["data"]
+    corpus = _CORPORA.get(facts["data"], facts["data"])
     corpus = corpus if HUB_ID.fullmatch(corpus) else None
     return render("card.md", settings=settings, prompt=prompt, corpus=corpus, **facts)
 
@@ -109,18 +106,19 @@ def read_scores(path: str | Path, model: str, weights: str, column: str) -> list
     unknown tasks and numbers that are none.
     """
     table = read_csv(Path(path), [*_WORDS, *_NUMBERS, column])
-    rows = table[table["model"] == model]
+    rows = table[table["model"] == model].copy()
     if rows.empty:
         known = ", ".join(map(str, table["model"].unique()))
         raise DataError(f"{path}: no model {model!r} there: scored= is one of {known}")
-    numbers = rows[_NUMBERS].apply(pd.to_numeric, errors="coerce")
+    rows[_NUMBERS] = rows[_NUMBERS].apply(pd.to_numeric, errors="coerce")
     faults = {
         "scores on the sample say nothing about a model": ~rows["data"].isin(REAL),
         "scores of other weights: evaluate this model itself": rows[column] != weights,
-        "a number is missing": ~np.isfinite(numbers).all(axis=1),
+        "a number is missing": ~np.isfinite(rows[_NUMBERS]).all(axis=1),
         "no such task": ~rows["task"].isin(TASKS),
     }
-    for reason, wrong in faults.items():
-        if wrong.any():
-            raise DataError(f"{path}:{wrong.idxmax() + 2}: {reason}")
-    return rows.assign(**numbers).astype(object).fillna("not recorded").to_dict("records")
+    refuse(rows, faults)
+    corpora = rows["task"].map(lambda name: TASKS[name].corpus).replace(_CORPORA)
+    metrics = rows["metric"].str.partition(".")[0].replace(_METRICS)
+    rows = rows.assign(corpus=corpora, hub_metric=metrics)
+    return rows.astype(object).fillna("not recorded").to_dict("records")
