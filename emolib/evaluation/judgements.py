@@ -53,6 +53,12 @@ def name_part(task: str, emotion=None) -> str:
     return f"{task} {emotion}" if isinstance(emotion, str) else task
 
 
+def group(judged: pd.DataFrame, *kinds: str, sort: bool = True) -> dict[str, pd.DataFrame]:
+    """The rows of each task and emotion by `name_part`, for tasks of these kinds."""
+    grouped = judged.groupby(["task", "emotion"], dropna=False, sort=sort)
+    return {name_part(*key): rows for key, rows in grouped if get(key[0]).kind in kinds}
+
+
 def stack(task: Task, rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     """Probabilities [items, answers], and gold: answers' numbers, or labels present."""
     given = np.array([list(each.values()) for each in rows["probabilities"]])
