@@ -16,10 +16,10 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from datasets import Dataset
 
 from emolib import DataError, files
 from emolib.data import parsing
+from emolib.data.rows import Rows, to_frame
 from emolib.tasks import Task, get
 
 KEYS = ["task", "id", "emotion"]
@@ -92,24 +92,29 @@ def _add_means(table: pd.DataFrame) -> pd.DataFrame:
     return table.assign(mean=[compute_mean(task, p) for task, p in pairs])
 
 
-def add_gold(judged: pd.DataFrame, rows: Dataset | pd.DataFrame) -> pd.DataFrame:
-    """Judgements with a column gold: the values in `rows` (task, id, emotion, gold).
+def add_gold(judged: pd.DataFrame, rows: Rows) -> pd.DataFrame:
+    """Judgements with a column gold: the values in `rows`; errors as in `find_items`."""
+    return judged.assign(gold=find_items(judged, rows)["gold"].set_axis(judged.index))
 
-    DataError for an item that is not among the rows.
+
+def find_items(answers: pd.DataFrame, rows: Rows, *more: str) -> pd.DataFrame:
+    """The item of each answer: KEYS, gold as a value (see `parsing`), and the columns `more`.
+
+    DataError for an answer whose item is not among the rows, and for two answers to one item.
     """
-    table = rows if isinstance(rows, pd.DataFrame) else rows.to_pandas()
-    table = table[[*KEYS, "gold"]].fillna({"emotion": ""}).drop_duplicates(KEYS)
-    merged = judged.assign(emotion=judged["emotion"].fillna("")).merge(
-        table, on=KEYS, how="left", validate="one_to_one"
-    )
-    if merged["gold"].isna().any():
-        first = merged[merged["gold"].isna()].iloc[0]
-        raise DataError(f"no gold for {first['task']} {first['id']} among the rows")
-    gold = [
-        parsing.read_gold(task, each)
-        for task, each in zip(merged["task"], merged["gold"], strict=True)
-    ]
-    return judged.assign(gold=pd.Series(gold, dtype=object, index=judged.index))
+    items = to_frame(rows).reindex(columns=[*KEYS, "gold", *more]).drop_duplicates(KEYS)
+    table = to_frame(answers[KEYS])
+    for row in table[table.duplicated(KEYS)].head(1).values.tolist():
+        raise DataError(f"two responses to one item: {row}")
+    table = table.merge(items, on=KEYS, how="left")
+    missing = table[KEYS][table["gold"].isna()]
+    if len(missing):
+        raise DataError(
+            f"no gold for {len(missing)} responses to items that are not among the rows, the first:"
+            f" {missing.iloc[0].tolist()}"
+        )
+    gold = map(parsing.read_gold, table["task"], table["gold"])
+    return table.assign(gold=pd.Series(list(gold), dtype=object))
 
 
 def save(path: str | Path, parts: Mapping[str, pd.DataFrame], **about) -> Path:
