@@ -5,7 +5,6 @@ import re
 import emoji
 import pandas as pd
 
-from emolib import DataError
 from emolib.data import parsing, prompts
 from emolib.data.rows import Rows
 from emolib.evaluation.judgements import KEYS, find_items

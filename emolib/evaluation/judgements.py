@@ -80,16 +80,16 @@ def collect(*responses: pd.DataFrame) -> pd.DataFrame:
     whole = pd.concat(responses, ignore_index=True)
     if "probabilities" not in whole:
         raise DataError("responses without probabilities: predict by 'constrained'")
-    table = whole[[*KEYS, "probabilities"]].astype({"emotion": object})
-    table["emotion"] = table["emotion"].where(table["emotion"].notna(), None)
-    if table.duplicated(KEYS).any():
+    if whole.duplicated(KEYS).any():
         raise DataError("two responses to one item")
-    return _add_means(table)
+    return _complete(whole[[*KEYS, "probabilities"]])
 
 
-def _add_means(table: pd.DataFrame) -> pd.DataFrame:
-    pairs = zip(table["task"], table["probabilities"], strict=True)
-    return table.assign(mean=[compute_mean(task, p) for task, p in pairs])
+def _complete(table: pd.DataFrame) -> pd.DataFrame:
+    """Adds the means; an emotion that is missing is None."""
+    emotions = table["emotion"].astype(object)
+    means = map(compute_mean, table["task"], table["probabilities"])
+    return table.assign(emotion=emotions.where(emotions.notna(), None), mean=list(means))
 
 
 def add_gold(judged: pd.DataFrame, rows: Rows) -> pd.DataFrame:
@@ -160,11 +160,8 @@ def load(path: str | Path) -> tuple[dict[str, pd.DataFrame], dict]:
         ]
     except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
         raise DataError(f"{path}: no file of judgements ({error!r})") from None
-    emotions = frame["emotion"].astype(object)
-    frame["emotion"] = emotions.where(emotions.notna(), None)
-    frame = _add_means(frame)
     parts = {
         split: rows.drop(columns="split").reset_index(drop=True)
-        for split, rows in frame.groupby("split", sort=False)
+        for split, rows in _complete(frame).groupby("split", sort=False)
     }
     return parts, told["about"]

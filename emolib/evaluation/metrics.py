@@ -5,6 +5,7 @@ those of its released output. scipy and scikit-learn do the arithmetic.
 """
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -39,19 +40,16 @@ def score(
 
     Raises DataError for lengths that differ, no items, and values outside the task.
     """
-    found = get(task)
-    parts = prepare(found, gold, predicted, groups)
-    result = {}
-    for name in found.metrics:
+    parts, result = prepare(get(task), gold, predicted, groups), {}
+    reported = _list_reported(parts)
+    for name in get(task).metrics:
         each = {label: METRICS[name](*part) for label, part in parts.items()}
-        result[name] = float(np.mean(list(each.values())))
-        if groups is not None:
-            result |= {f"{name}.{label}": value for label, value in each.items()}
-    labels = np.array([value is None for value in predicted])
-    result["unparsed"] = int(labels.sum())
-    if groups is not None:
-        for label in parts:
-            result[f"unparsed.{label}"] = int(labels[np.array(groups) == label].sum())
+        for end, labels in reported.items():
+            result[name + end] = float(np.mean([each[label] for label in labels]))
+    whose = [None] * len(predicted) if groups is None else groups
+    lost = [label for label, value in zip(whose, predicted, strict=True) if value is None]
+    for end, labels in reported.items():
+        result[f"unparsed{end}"] = sum(map(lost.count, labels))
     return result | {"n": len(predicted)}
 
 
@@ -65,11 +63,11 @@ def correlate(
     """
     if not len(gold) == len(means) == len(gold if groups is None else groups):
         raise DataError(f"{task}: gold, means and groups are not of one length")
-    wanted = np.array([float(read_gold(task, each)) for each in gold])
-    given = np.array(means, dtype=float)
-    labels = np.array([None] * len(gold) if groups is None else list(groups), object)
-    kept = [labels == label for label in dict.fromkeys(labels)]
-    return float(np.mean([_pearson(wanted[own], given[own]) for own in kept]))
+    table = pd.DataFrame({"gold": [float(read_gold(task, each)) for each in gold]})
+    table["mean"] = np.array(means, dtype=float)
+    table["group"] = None if groups is None else list(groups)
+    parts = table.groupby("group", sort=False, dropna=False)
+    return float(np.mean([_pearson(part["gold"], part["mean"]) for _, part in parts]))
 
 
 def intervals(
@@ -86,14 +84,11 @@ def intervals(
     replacement within each group, since the groups are scored apart. A group needs two items at
     least.
     """
-    found = get(task)
-    parts = prepare(found, gold, predicted, groups)
-    wanted = {name: list(parts) for name in found.primary_metrics}
-    if groups is not None:
-        wanted |= {f"{n}.{label}": [label] for n in wanted for label in parts}
+    parts = prepare(get(task), gold, predicted, groups)
     return {
-        name: bootstrap(METRICS[name.split(".")[0]], [parts[x] for x in labels], resamples, seed)
-        for name, labels in wanted.items()
+        name + end: bootstrap(METRICS[name], [parts[x] for x in labels], resamples, seed)
+        for name in get(task).primary_metrics
+        for end, labels in _list_reported(parts).items()
     }
 
 
@@ -133,14 +128,9 @@ def bootstrap(measure, parts: list, resamples: int, seed: int) -> tuple[float, f
         chosen = zip(parts, [pick.astype(int) for pick in picks], strict=True)
         return np.mean([measure(*(side[pick] for side in part)) for part, pick in chosen])
 
-    drawn = stats.bootstrap(
-        [np.arange(len(part[0])) for part in parts],
-        average,
-        vectorized=False,
-        n_resamples=resamples,
-        method="percentile",
-        rng=np.random.default_rng(seed),
-    )
+    items = [np.arange(len(part[0])) for part in parts]
+    options = {"n_resamples": resamples, "rng": np.random.default_rng(seed), "vectorized": False}
+    drawn = stats.bootstrap(items, average, method="percentile", **options)
     return tuple(float(bound) for bound in drawn.confidence_interval)
 
 
@@ -177,6 +167,11 @@ def prepare(task: Task, gold, predicted, groups=None) -> dict:
     }
 
 
+def _list_reported(parts: dict) -> dict[str, list]:
+    """What follows a metric's name -> the parts averaged: "" -> all, ".anger" -> that one."""
+    return {"": list(parts)} | {f".{label}": [label] for label in parts if label is not None}
+
+
 def _is_answer(task: Task, value) -> bool:
     if task.kind == "labels":
         return isinstance(value, tuple) and set(value) <= set(task.labels)
@@ -203,10 +198,9 @@ def _pearson(gold: np.ndarray, predicted: np.ndarray) -> float:
 
 
 def _kappa(gold: np.ndarray, predicted: np.ndarray) -> float:
-    if len(gold) == 0:
-        return 0.0
-    value = cohen_kappa_score(gold.astype(int), predicted.astype(int), weights="quadratic")
-    return 0.0 if np.isnan(value) else float(value)
+    sides = gold.astype(int), predicted.astype(int)
+    value = cohen_kappa_score(*sides, weights="quadratic") if len(gold) else 0.0
+    return float(np.nan_to_num(value))
 
 
 def _jaccard(gold: np.ndarray, predicted: np.ndarray) -> float:
@@ -214,22 +208,14 @@ def _jaccard(gold: np.ndarray, predicted: np.ndarray) -> float:
     return float(np.where(either == 0, 1.0, both / np.maximum(either, 1)).mean())
 
 
-def _f1(average: str):
-    def measure(gold: np.ndarray, predicted: np.ndarray) -> float:
-        classes = None if gold.ndim > 1 else np.unique(gold)
-        return float(f1_score(gold, predicted, labels=classes, average=average, zero_division=0))
-
-    return measure
+def _f1(gold: np.ndarray, predicted: np.ndarray, average: str) -> float:
+    classes = None if gold.ndim > 1 else np.unique(gold)
+    return float(f1_score(gold, predicted, labels=classes, average=average, zero_division=0))
 
 
 def _where(keep, metric):
     """A metric on the items whose gold `keep` keeps."""
-
-    def measure(gold: np.ndarray, predicted: np.ndarray) -> float:
-        kept = keep(gold)
-        return metric(gold[kept], predicted[kept])
-
-    return measure
+    return lambda gold, predicted: metric(gold[keep(gold)], predicted[keep(gold)])
 
 
 METRICS = {
@@ -240,6 +226,6 @@ METRICS = {
     "qwk_gold_not_0": _where(lambda gold: gold != 0, _kappa),
     "accuracy": accuracy_score,
     "jaccard": _jaccard,
-    "f1_micro": _f1("micro"),
-    "f1_macro": _f1("macro"),
+    "f1_micro": partial(_f1, average="micro"),
+    "f1_macro": partial(_f1, average="macro"),
 }
