@@ -44,8 +44,8 @@ def list_widths(widths: pd.DataFrame) -> dict[str, dict[str, float]]:
     """Half widths as `decision_rules` keeps them: by task and emotion, then level."""
     found: dict = {}
     for row in widths.itertuples():
-        part = found.setdefault(name_part(row.task, row.emotion), {})
-        part[f"{row.level:g}"] = round(row.half_width, 4)
+        levels = found.setdefault(name_part(row.task, row.emotion), {})
+        levels[f"{row.level:g}"] = round(row.half_width, 4)
     return found
 
 

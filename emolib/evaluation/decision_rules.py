@@ -55,16 +55,11 @@ def decide_one(task: Task, emotion, probabilities: dict, mean: float, by: Rules)
     if task.kind == "score":
         low, high = task.range
         return float(np.clip(mean, low, high))  # rounded ones may add up to more
-    if task.kind == "ordinal":
-        return _decide_class(task, emotion, probabilities, mean, by)
-    least = {label: by.thresholds.get(label, THRESHOLD) for label in task.labels}
-    chosen = tuple(label for label in task.labels if probabilities[label] >= least[label])
-    if not chosen and not task.neutral:
-        chosen = (max(task.labels, key=probabilities.get),)
-    return chosen
-
-
-def _decide_class(task: Task, emotion, probabilities: dict, mean: float, by: Rules):
+    if task.kind == "labels":
+        least = {label: by.thresholds.get(label, THRESHOLD) for label in task.labels}
+        chosen = tuple(label for label in task.labels if probabilities[label] >= least[label])
+        likeliest = max(task.labels, key=probabilities.get)
+        return chosen if chosen or task.neutral else (likeliest,)
     if by.classes == "argmax":
         return int(max(probabilities, key=probabilities.get))
     cuts = by.cuts.get(name_part(task.name, emotion))

@@ -3,6 +3,7 @@
 import re
 
 import emoji
+import numpy as np
 import pandas as pd
 
 from emolib.data import parsing, prompts
@@ -44,12 +45,12 @@ def compare(rows: Rows, responses: pd.DataFrame) -> pd.DataFrame:
     """
     table = find_items(responses, rows, "text", "instruction")
     given = "prediction" if "prediction" in responses else "response"
-    response = responses[given].reset_index(drop=True)
-    predicted = response.astype(object)
+    response = predicted = responses[given].reset_index(drop=True).astype(object)
     if given == "response":
-        scale = _map(prompts.read_range, table["task"], table["instruction"])
-        predicted = _map(parsing.parse, table["task"], response, scale)
-    error = _map(_measure, table["task"], table["gold"], predicted).astype(float)
+        ranges = map(prompts.read_range, table["task"], table["instruction"])
+        found = list(map(parsing.parse, table["task"], response, ranges))
+        predicted = pd.Series(found, dtype=object)
+    error = np.array([*map(_measure, table["task"], table["gold"], predicted)], dtype=float)
     table = table.assign(response=response, predicted=predicted, error=error)
     return table[[*KEYS, "text", "gold", "response", "predicted", "error"]]
 
@@ -61,10 +62,6 @@ def find_worst(table: pd.DataFrame, task: str, n: int = 20) -> pd.DataFrame:
     ranked = ranked.sort_values(["rank", "id"], ascending=[False, True])
     columns = ["emotion", "text", "gold", "predicted", "response", "error"]
     return ranked[columns].head(n).dropna(axis=1, how="all").reset_index(drop=True)
-
-
-def _map(read, *columns) -> pd.Series:
-    return pd.Series([read(*row) for row in zip(*columns, strict=True)], dtype=object)
 
 
 def _measure(name: str, gold, predicted) -> float | None:

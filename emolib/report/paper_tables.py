@@ -64,19 +64,21 @@ def build_scores(scores: pd.DataFrame, number: int) -> Table:
     columns = [pair for pair in COLUMNS[number] if pair in pairs]
     rows = scores[[pair in columns for pair in pairs]]
     rows = rows.sort_values("origin", ascending=False, kind="stable")
-    keys = ["origin", "model", "kind"]
-    about = rows[keys].drop_duplicates(ignore_index=True)
-    keys += ["task", "metric"]
-    lookup = {tuple(getattr(r, k) for k in keys): r for r in rows.itertuples()}
-    names = about.itertuples(index=False, name=None)
-    grid = [[lookup.get((*name, *pair)) for pair in columns] for name in names]
+    names = ["origin", "model", "kind"]
+    about = rows[names].drop_duplicates(ignore_index=True)
+    texts = rows.assign(
+        text=[*map(_show, rows.itertuples())], shown=[round(x, 3) for x in rows["value"]]
+    )
+    wide = texts.pivot(index=names, columns=["task", "metric"], values=["text", "shown"])
+    wide = wide.reindex(pd.MultiIndex.from_frame(about))
+    cells, values = wide["text"][columns].fillna(DASH), wide["shown"][columns].astype(float)
     ours = (about["origin"] == "ours").to_numpy()
     caption = _CAPTION.format(number=number, part=number - 4, remark=_REMARKS[number])
     caption += "" if ours.any() else " We have no score on these sub-tasks yet."
     about.columns = [("", "from"), ("", "model"), ("", "kind")]
-    cells = [[_show(cell) for cell in line] for line in grid]
     heads = [(task, _head(task, metric)) for task, metric in columns]
-    return _assemble(f"table{number}", caption, about, heads, cells, _mark(grid, ours))
+    parts = cells.to_numpy(), _mark(values, ours)
+    return _assemble(f"table{number}", caption, about, heads, *parts)
 
 
 def count_sizes(folder: str | Path = PAPER) -> pd.DataFrame:
@@ -192,19 +194,15 @@ def _head(task: str, metric: str) -> str:
     return emotion or ("average" if TASKS[task].emotions else METRIC_NAMES[metric])
 
 
-def _show(cell) -> str:
-    if cell is None:
-        return DASH
-    if cell.origin == "published":
-        return f"{cell.value:.3f}"
-    value, low, high = (f"{x:.3f}" for x in (cell.value, cell.low, cell.high))
-    return f"{value}\n[{low}, {high}]" + (f"\nn = {cell.n:.0f}" if cell.partial else "")
+def _show(row) -> str:
+    if row.origin == "published":
+        return f"{row.value:.3f}"
+    text = f"{row.value:.3f}\n[{row.low:.3f}, {row.high:.3f}]"
+    return text + (f"\nn = {row.n:.0f}" if row.partial else "")
 
 
-def _mark(grid: list, ours: np.ndarray) -> np.ndarray:
+def _mark(values: pd.DataFrame, ours: np.ndarray) -> np.ndarray:
     """CSS of each cell: bold for a column's best as printed, italic for our best."""
-    shown = [[np.nan if c is None else round(c.value, 3) for c in row] for row in grid]
-    values = pd.DataFrame(shown)
     best = values == values.max()
     mine = (values == values[ours].max()) & ours[:, None]
     return np.select([best & mine, best, mine], [_BOTH, _BOLD, _ITALIC], "")
