@@ -140,11 +140,9 @@ def _test_names(sides: list[np.ndarray], seed: int) -> float:
     if min(map(len, sides)) < 2:
         return np.nan
     options = {"n_resamples": 2000, "vectorized": True, "rng": np.random.default_rng(seed)}
-    return stats.permutation_test(sides, _subtract_means, **options).pvalue
-
-
-def _subtract_means(first: np.ndarray, second: np.ndarray, axis: int) -> np.ndarray:
-    return first.mean(axis) - second.mean(axis)
+    return stats.permutation_test(
+        sides, lambda first, second, axis: first.mean(axis) - second.mean(axis), **options
+    ).pvalue
 
 
 def _join(sentences: pd.DataFrame, predictions: pd.DataFrame) -> pd.DataFrame:

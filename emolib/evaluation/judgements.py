@@ -124,10 +124,7 @@ def save(path: str | Path, parts: Mapping[str, pd.DataFrame], **about) -> Path:
     Probabilities are rounded to DIGITS decimals: what is scored is the file.
     """
     whole = pd.concat([part.assign(split=name) for name, part in parts.items()])
-    names = {
-        task: list(rows["probabilities"].iloc[0])
-        for task, rows in whole.groupby("task", sort=False)
-    }
+    names = whole.drop_duplicates("task").set_index("task")["probabilities"].map(list).to_dict()
     given = [
         np.array([each[name] for name in names[task]]).round(DIGITS)
         for task, each in zip(whole["task"], whole["probabilities"], strict=True)

@@ -147,24 +147,21 @@ def prepare(task: Task, gold, predicted, groups=None) -> dict:
             f"{task.name}: {len(gold)} gold answers, {len(predicted)} predictions and"
             f" {len(groups)} groups: the lengths must agree"
         )
-    pairs: dict = {label: [] for label in groups}
-    for number, (written, value, label) in enumerate(zip(gold, predicted, groups, strict=True)):
+    if not gold:
+        raise DataError(f"{task.name}: nothing to score (no items)")
+    for number, value in enumerate(predicted):
         if value is not None and not _is_answer(task, value):
             raise DataError(
                 f"{task.name}: prediction {number} is {value!r}, which is no answer of this"
                 " task (None stands for an unparsed one)"
             )
-        pair = read_gold(task.name, written), _stand_in(task) if value is None else value
-        if task.kind == "labels":
-            pair = [[label in each for label in task.labels] for each in pair]
-        pairs[label].append(pair)
-    if not pairs:
-        raise DataError(f"{task.name}: nothing to score (no items)")
-    kind = bool if task.kind == "labels" else float
-    return {
-        label: tuple(np.array(side, dtype=kind) for side in zip(*rows, strict=True))
-        for label, rows in pairs.items()
-    }
+    filled = [_stand_in(task) if value is None else value for value in predicted]
+    sides = [read_gold(task.name, each) for each in gold], filled
+    if task.kind == "labels":
+        sides = [[[x in each for x in task.labels] for each in side] for side in sides]
+    sides = [np.array(side, bool if task.kind == "labels" else float) for side in sides]
+    own = {label: [each == label for each in groups] for label in dict.fromkeys(groups)}
+    return {label: tuple(side[kept] for side in sides) for label, kept in own.items()}
 
 
 def _list_reported(parts: dict) -> dict[str, list]:

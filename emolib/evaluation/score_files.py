@@ -59,8 +59,8 @@ def read_ours(*folders: str | Path) -> pd.DataFrame:
     the run where several runs share them. DataError names file, line and column of anything
     missing, NaN, unknown or double.
     """
-    places = [files.place(folder) for folder in folders]
-    paths = {path.name: path for one in places for path in one.glob("*_scores.csv")}
+    found = [path for one in map(files.place, folders) for path in one.glob("*_scores.csv")]
+    paths = {path.name: path for path in found}
     parts = [_read_scores(path) for _, path in sorted(paths.items())]
     parts = [part for part in parts if len(part)]
     if not parts:

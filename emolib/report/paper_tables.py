@@ -66,10 +66,9 @@ def build_scores(scores: pd.DataFrame, number: int) -> Table:
     rows = rows.sort_values("origin", ascending=False, kind="stable")
     names = ["origin", "model", "kind"]
     about = rows[names].drop_duplicates(ignore_index=True)
-    texts = rows.assign(
-        text=[*map(_show, rows.itertuples())], shown=[round(x, 3) for x in rows["value"]]
-    )
-    wide = texts.pivot(index=names, columns=["task", "metric"], values=["text", "shown"])
+    rows = rows.assign(text=[*map(_show, rows.itertuples())])
+    rows["shown"] = [round(value, 3) for value in rows["value"]]
+    wide = rows.pivot(index=names, columns=["task", "metric"], values=["text", "shown"])
     wide = wide.reindex(pd.MultiIndex.from_frame(about))
     cells, values = wide["text"][columns].fillna(DASH), wide["shown"][columns].astype(float)
     ours = (about["origin"] == "ours").to_numpy()
@@ -87,7 +86,9 @@ def count_sizes(folder: str | Path = PAPER) -> pd.DataFrame:
     Columns table, task, split, published, ours. Ours are `tasks.TASKS`' sizes, which the tests
     hold against the corpora, so that no corpus is needed here.
     """
-    first, third = (_expand(files.place(folder) / f"table{n}.csv") for n in (1, 3))
+    tables = (read_csv(files.place(folder) / f"table{n}.csv", ["tasks"]) for n in (1, 3))
+    # A published row may name several tasks.
+    first, third = (x.assign(task=x["tasks"].str.split()).explode("task") for x in tables)
     printed = first.groupby("task").sum(numeric_only=True)
     rows = [
         (1, name, f"{form} {split}", printed.loc[name, f"{form}_{split}"], size * times)
@@ -172,21 +173,11 @@ def _dress(table: Table, form: str, lines) -> Styler:
     return styler.apply(lambda _: table.marks, axis=None)
 
 
-def _expand(path: Path) -> pd.DataFrame:
-    """A published table with a row per task: the column `tasks` may name several."""
-    table = read_csv(path, ["tasks"])
-    return table.assign(task=table["tasks"].str.split()).explode("task")
-
-
 def _assemble(name: str, caption: str, about, heads: list, *parts) -> Table:
-    """`parts`: cells and marks, lists of rows for the columns `heads`."""
+    """`parts`: cells and marks, rows for the columns `heads`; those of `about` have no marks."""
     columns = pd.MultiIndex.from_tuples([*about.columns, *heads])
-    empty = pd.DataFrame("", about.index, about.columns)
-    sides = [
-        pd.concat([left, pd.DataFrame(part, about.index)], axis=1).set_axis(columns, axis=1)
-        for left, part in zip((about, empty), parts, strict=True)
-    ]
-    return Table(name, caption, *sides)
+    sides = zip((about, np.full(about.shape, "")), parts, strict=True)
+    return Table(name, caption, *(pd.DataFrame(np.hstack(s), columns=columns) for s in sides))
 
 
 def _head(task: str, metric: str) -> str:
