@@ -180,15 +180,11 @@ def _measure_f1(gold: np.ndarray, held: np.ndarray) -> np.ndarray:
 
 def _cross_validate(part: pd.DataFrame, decision: str, rule: str, seed: int) -> float:
     """The rule's score on all items, each decided without being fitted to."""
-    found = []
-    for _, rows in part.groupby("task", sort=False):
-        folds = KFold(min(FOLDS, len(rows)), shuffle=True, random_state=seed)
-        for train, test in folds.split(rows):
-            by = fit(rows.iloc[train], **{decision: rule})
-            found.append(decide(rows.iloc[test], by))
-    whole = pd.concat(found)
     scores = []
-    for task, rows in whole.groupby("task", sort=False):
-        values = metrics.score(*metrics.take_columns(rows, "prediction"))
+    for task, rows in part.groupby("task", sort=False):
+        folds = KFold(min(FOLDS, len(rows)), shuffle=True, random_state=seed).split(rows)
+        fitted = [(fit(rows.iloc[train], **{decision: rule}), test) for train, test in folds]
+        decided = pd.concat([decide(rows.iloc[test], by) for by, test in fitted])
+        values = metrics.score(*metrics.take_columns(decided, "prediction"))
         scores.append(np.mean([values[name] for name in get(task).primary_metrics]))
     return float(np.mean(scores))

@@ -58,8 +58,7 @@ def compare(rows: Rows, responses: pd.DataFrame) -> pd.DataFrame:
 def find_worst(table: pd.DataFrame, task: str, n: int = 20) -> pd.DataFrame:
     """The `n` items of a task with the largest error, unparsed ones first."""
     rows = table[table["task"] == task]
-    ranked = rows.assign(rank=rows["error"].fillna(2))
-    ranked = ranked.sort_values(["rank", "id"], ascending=[False, True])
+    ranked = rows.sort_values(["error", "id"], ascending=[False, True], na_position="first")
     columns = ["emotion", "text", "gold", "predicted", "response", "error"]
     return ranked[columns].head(n).dropna(axis=1, how="all").reset_index(drop=True)
 

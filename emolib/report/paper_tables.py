@@ -161,10 +161,9 @@ def write(table: Table, folder: str | Path) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     texts = {"md": format_markdown(table), "tex": format_latex(table)}
     texts["html"] = style(table).to_html(doctype_html=True)
-    paths = [folder / f"{table.name}.{end}" for end in texts]
-    for path, text in zip(paths, texts.values(), strict=True):
-        files.write_text(path, text)
-    return paths
+    for end, text in texts.items():
+        files.write_text(folder / f"{table.name}.{end}", text)
+    return [folder / f"{table.name}.{end}" for end in texts]
 
 
 def _dress(table: Table, form: str, lines) -> Styler:
