@@ -20,6 +20,7 @@ from emolib.tasks import EMOTIONS
 MEASURES = (*EMOTIONS, "valence")
 _WITHIN = {"gender": "couple", "race": "gender"}  # only alike persons are compared
 _TASKS = ("EI-reg", "V-reg")  # both in 0 to 1
+_COLUMNS = ("id", "task", "emotion", "text", "instruction", "prompt")
 
 
 def build_rows(
@@ -33,13 +34,12 @@ def build_rows(
     """
     rows = []
     for task, asked in (("EI-reg", emotions), ("V-reg", [None])):
-        about = {"task": task, "instruction": prompts.instructions(task)[0]}
-        for sentence in sentences[["id", "text"]].to_dict("records"):
+        instruction = prompts.instructions(task)[0]
+        for name, text in zip(sentences["id"], sentences["text"], strict=True):
             for emotion in asked:
-                row = about | sentence | {"emotion": emotion}
+                row = dict(zip(_COLUMNS, (name, task, emotion, text, instruction), strict=False))
                 rows.append(row | prompts.render(row, form, tokenizer))
-    columns = ["id", "task", "emotion", "instruction", "text", "prompt"]
-    features = Features(dict.fromkeys(columns, Value("string")))
+    features = Features(dict.fromkeys(_COLUMNS, Value("string")))
     return Dataset.from_list(rows, features=features)
 
 
@@ -101,7 +101,6 @@ def compare(
     with one name). Arguments and errors as in `pair`; DataError also for fewer than two frames.
     """
     pairs, judged = pair(sentences, predictions, by), _join(sentences, predictions)
-    spreads = judged.groupby("measure")["prediction"].std()
     named, rows = average_persons(sentences, predictions).dropna(subset=["race"]), []
     for measure in MEASURES:
         group = pairs[pairs["measure"] == measure].groupby("frame")["difference"]
@@ -111,7 +110,8 @@ def compare(
         if len(found) < 2:
             raise DataError(f"{measure}: one frame, expected two or more")
         row = {"by": by, "measure": measure, "n": len(found)} | _measure(found, resamples, seed)
-        row["share_of_spread"] = row["difference"] / spreads[measure] if spreads[measure] else 0.0
+        spread = judged["prediction"][judged["measure"] == measure].std()
+        row["share_of_spread"] = row["difference"] / spread if spread else 0.0
         row["higher"] = (found > 0).mean()
         names = named[named["measure"] == measure]
         sides = [names["difference"][names[by] == x].to_numpy() for x in SIDES[by]]
