@@ -58,8 +58,8 @@ result: $(VENV)/.done
 	$(BIN)/python -m emolib train notebooks/runs/emo_smollm2_more.yaml
 	$(BIN)/python -m emolib train notebooks/runs/emo_smollm2_third.yaml
 	$(BIN)/python -m emolib train notebooks/runs/emo_smollm2_fourth.yaml
-	$(BIN)/python -m emolib export runs/emo_smollm2_fourth/finetune emolib/adapters/emo-smollm2-135m \
-	  --mean-with runs/emo_smollm2_third/finetune
+	$(BIN)/python papers/emo_smollm2/average_adapters.py runs/emo_smollm2_fourth/finetune \
+	  runs/emo_smollm2_third/finetune emolib/adapters/emo-smollm2-135m
 	$(BIN)/emolib run notebooks/runs/emo_smollm2_result.yaml --only 07
 	cp runs/emo_smollm2_result/calibrate_emo_smollm2/calibration.json \
 	  emolib/adapters/emo-smollm2-135m/

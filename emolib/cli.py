@@ -28,7 +28,6 @@ _WHAT = Argument(help="builder: the code that builds AAID")
 RunFile = Annotated[Path, Argument(metavar="RUN.yaml", help="a run file")]
 Numbers = Annotated[list[str] | None, Option(help="a notebook's number, 02")]
 Run = Annotated[str, Argument(metavar="RUN", help="a run, an adapter or its name")]
-Runs = Annotated[list[str] | None, Option(help="runs to average with")]
 Folder = Annotated[Path, Argument(metavar="FOLDER", help="what is made")]
 Merged = Annotated[Path, Argument(metavar="FOLDER", help="a model, see merge")]
 Gguf = Annotated[Path, Argument(metavar="FILE.gguf")]
@@ -141,11 +140,11 @@ def run(file: RunFile, only: Numbers = None):
 
 
 @_command
-def export(run: Run, folder: Folder, mean_with: Runs = None):
+def export(run: Run, folder: Folder):
     """Writes what is needed to use a run's adapter, its weights in float16."""
     from emolib.publishing import export as exporting
 
-    return exporting.export(run, folder, mean_with or ())
+    return exporting.export(run, folder)
 
 
 @_command

@@ -1,15 +1,21 @@
 """Exports of a run: its adapter in float16, or the mean of several adapters."""
 
+import runpy
+import sys
+from types import SimpleNamespace
+
 import pytest
 import torch
+from conftest import ROOT
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file
 
 from emolib import DataError, files, models, runs
-from emolib.publishing import average_adapters
 from emolib.publishing.export import export
 
 RANK, ALPHA = 4, 12
+SCRIPT = ROOT / "papers" / "emo_smollm2" / "average_adapters.py"
+average_adapters = SimpleNamespace(**runpy.run_path(str(SCRIPT)))
 
 
 def make_run(folder, base, seed, form="paper"):
@@ -72,7 +78,7 @@ def test_mean_of_one_run_with_itself_is_that_run(three):
 
 
 def test_export_of_a_mean_loads_like_any_run(three, tmp_path):
-    target = export(three[0], tmp_path / "mean", three[1:])
+    target = average_adapters.write(three[0], three[1:], tmp_path / "mean")
     model, _ = models.load(target)
     assert model.peft_config["default"].lora_alpha == ALPHA
     assert model.settings["prompt_form"] == "paper"
@@ -83,7 +89,7 @@ def test_export_of_a_mean_loads_like_any_run(three, tmp_path):
 
 
 def test_export_of_a_mean_records_its_runs(three, tmp_path):
-    record = runs.read(export(three[0], tmp_path / "mean", three[1:]))
+    record = runs.read(average_adapters.write(three[0], three[1:], tmp_path / "mean"))
     assert record["settings"]["seed"] == 1
     others = record["averaged_with"]
     assert [each["settings"]["seed"] for each in others] == [2, 3]
@@ -109,18 +115,26 @@ def test_export_of_an_unfinished_run_is_refused(three, tmp_path):
 def test_run_of_another_form_or_base_does_not_fit(three, tiny_model, tmp_path):
     other = make_run(tmp_path / "other", tiny_model, 5, form="chat")
     with pytest.raises(DataError, match="other: prompt_form is 'chat', that of"):
-        export(three[0], tmp_path / "mean", [other])
+        average_adapters.write(three[0], [other], tmp_path / "mean")
     record = runs.read(other)
     record["settings"] |= {"prompt_form": "paper", "model": "elsewhere"}
     files.write_json(other / "run.json", record)
     with pytest.raises(DataError, match="other: model is 'elsewhere', that of"):
-        export(three[0], tmp_path / "mean", [other])
+        average_adapters.write(three[0], [other], tmp_path / "mean")
     assert not (tmp_path / "mean").exists()
 
 
 def test_other_run_without_an_adapter_is_refused(three, tmp_path):
     with pytest.raises(DataError, match="no adapter"):
-        export(three[0], tmp_path / "mean", [tmp_path])
+        average_adapters.write(three[0], [tmp_path], tmp_path / "mean")
+
+
+def test_command_writes_the_mean_of_its_runs(three, tmp_path, monkeypatch, capsys):
+    names = [str(path) for path in (*three, tmp_path / "mean")]
+    monkeypatch.setattr(sys, "argv", ["average_adapters.py", *names])
+    runpy.run_path(str(SCRIPT), run_name="__main__")
+    assert capsys.readouterr().out == f"{tmp_path / 'mean'}\n"
+    assert len(runs.read(tmp_path / "mean")["averaged_with"]) == 2
 
 
 def test_bundled_adapter_says_what_it_is_the_mean_of():

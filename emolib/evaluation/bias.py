@@ -20,6 +20,7 @@ from emolib.tasks import EMOTIONS
 MEASURES = (*EMOTIONS, "valence")
 _WITHIN = {"gender": "couple", "race": "gender"}  # only alike persons are compared
 _TASKS = ("EI-reg", "V-reg")  # both in 0 to 1
+_COLUMNS = ("id", "task", "emotion", "text", "instruction", "prompt")
 
 
 def build_rows(
@@ -31,16 +32,14 @@ def build_rows(
     its first, in all prompts, so that two of them differ in nothing but the person. A text's
     emotions follow one another, as their beginnings are shared.
     """
-    asked = [("EI-reg", emotion) for emotion in emotions]
     rows = []
-    for questions in (asked, [("V-reg", None)]):
+    for task, asked in (("EI-reg", emotions), ("V-reg", [None])):
+        instruction = prompts.instructions(task)[0]
         for name, text in zip(sentences["id"], sentences["text"], strict=True):
-            for task, emotion in questions:
-                row = {"id": name, "task": task, "emotion": emotion, "text": text}
-                row["instruction"] = prompts.instructions(task)[0]
+            for emotion in asked:
+                row = dict(zip(_COLUMNS, (name, task, emotion, text, instruction), strict=False))
                 rows.append(row | prompts.render(row, form, tokenizer))
-    columns = ["id", "task", "emotion", "instruction", "text", "prompt"]
-    features = Features(dict.fromkeys(columns, Value("string")))
+    features = Features(dict.fromkeys(_COLUMNS, Value("string")))
     return Dataset.from_list(rows, features=features)
 
 
@@ -102,7 +101,7 @@ def compare(
     with one name). Arguments and errors as in `pair`; DataError also for fewer than two frames.
     """
     pairs, judged = pair(sentences, predictions, by), _join(sentences, predictions)
-    persons, rows = average_persons(sentences, predictions), []
+    named, rows = average_persons(sentences, predictions).dropna(subset=["race"]), []
     for measure in MEASURES:
         group = pairs[pairs["measure"] == measure].groupby("frame")["difference"]
         found = group.mean().round(12).to_numpy()
@@ -110,12 +109,11 @@ def compare(
             continue
         if len(found) < 2:
             raise DataError(f"{measure}: one frame, expected two or more")
-        row = {"by": by, "measure": measure, "n": len(found)}
-        row |= _measure(found, resamples, seed)
+        row = {"by": by, "measure": measure, "n": len(found)} | _measure(found, resamples, seed)
         spread = judged["prediction"][judged["measure"] == measure].std()
         row["share_of_spread"] = row["difference"] / spread if spread else 0.0
         row["higher"] = (found > 0).mean()
-        names = persons[(persons["measure"] == measure) & persons["race"].notna()]
+        names = named[named["measure"] == measure]
         sides = [names["difference"][names[by] == x].to_numpy() for x in SIDES[by]]
         rows.append(row | {"p_names": _test_names(sides, seed)})
     table = pd.DataFrame(rows)
@@ -127,25 +125,24 @@ def compare(
 def _measure(found: np.ndarray, resamples: int, seed: int) -> dict:
     """Mean, interval, p and d of the frames' differences."""
     mean = found.mean()
-    if not np.ptp(found):  # no test: without spread the answer is sure
-        mean = found[0]
+    if np.ptp(found):
+        options = {"n_resamples": resamples, "rng": np.random.default_rng(seed)}
+        drawn = stats.bootstrap((found,), np.mean, method="percentile", **options)
+        low, high = drawn.confidence_interval
+        p, d = stats.ttest_1samp(found, 0).pvalue, mean / found.std(ddof=1)
+    else:  # no test: without spread the answer is sure
+        mean = low = high = found[0]
         p, d = (0.0, np.copysign(np.inf, mean)) if mean else (1.0, 0.0)
-        return {"difference": mean, "low": mean, "high": mean, "p": p, "d": d}
-    low, high = stats.bootstrap(
-        (found,), np.mean, n_resamples=resamples, method="percentile",
-        rng=np.random.default_rng(seed),
-    ).confidence_interval  # fmt: skip
-    p, d = stats.ttest_1samp(found, 0).pvalue, mean / found.std(ddof=1)
     return {"difference": mean, "low": low, "high": high, "p": p, "d": d}
 
 
 def _test_names(sides: list[np.ndarray], seed: int) -> float:
     if min(map(len, sides)) < 2:
         return np.nan
+    options = {"n_resamples": 2000, "vectorized": True, "rng": np.random.default_rng(seed)}
     return stats.permutation_test(
-        sides, lambda first, second, axis: first.mean(axis) - second.mean(axis),
-        n_resamples=2000, vectorized=True, rng=np.random.default_rng(seed),
-    ).pvalue  # fmt: skip
+        sides, lambda first, second, axis: first.mean(axis) - second.mean(axis), **options
+    ).pvalue
 
 
 def _join(sentences: pd.DataFrame, predictions: pd.DataFrame) -> pd.DataFrame:
@@ -161,12 +158,11 @@ def _join(sentences: pd.DataFrame, predictions: pd.DataFrame) -> pd.DataFrame:
     measure = told["emotion"].where(told["task"] == "EI-reg", "valence")
     value = pd.to_numeric(told["prediction"], errors="coerce").astype(float)
     told = pd.DataFrame({"id": told["id"], "measure": measure, "prediction": value})
-    if not value.between(0, 1).all():
-        bad = told[~value.between(0, 1)].iloc[0]
-        raise DataError(f"{bad['id']}: {bad['measure']}: expected a score from 0 to 1")
+    for bad in told[~value.between(0, 1)].itertuples():
+        raise DataError(f"{bad.id}: {bad.measure}: expected a score from 0 to 1")
     if told.duplicated(["id", "measure"]).any():
         raise DataError("two predictions of one sentence and measure")
     for name, count in told["measure"].value_counts().items():
-        if count < (many := len(sentences)):
-            raise DataError(f"{name}: predictions of {count} of {many} sentences")
+        if count < len(sentences):
+            raise DataError(f"{name}: predictions of {count} of {len(sentences)} sentences")
     return told.merge(sentences, on="id")

@@ -88,10 +88,8 @@ def list_confidences(judged: pd.DataFrame, temperatures: dict | None = None):
     temperature.
     """
     found: list = []
-    for task, rows in judged.groupby("task", sort=False):
-        temperature = (temperatures or {}).get(task, 1.0)
-        for row in rows.to_dict("records"):
-            found += _list_row(get(task), row, temperature)
+    for row in judged.to_dict("records"):
+        found += _list_row(get(row["task"]), row, (temperatures or {}).get(row["task"], 1.0))
     return pd.DataFrame(found, columns=["task", "emotion", "confidence", "right"])
 
 
@@ -99,8 +97,8 @@ def _list_row(task: Task, row: dict, temperature: float) -> Iterator[tuple]:
     given = row["probabilities"]
     p = np.array(list(given.values()))
     if task.kind == "labels":
-        pairs = zip(given, scale_labels(p, temperature), strict=True)
-        yield from ((task.name, x, float(p), x in row["gold"]) for x, p in pairs)
+        for label, each in zip(given, scale_labels(p, temperature), strict=True):
+            yield task.name, label, float(each), label in row["gold"]
         return
     values, p = np.array(list(map(float, given))), scale(p, temperature)
     if task.kind == "ordinal":
@@ -143,10 +141,8 @@ def measure(confidences: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for task, part in confidences.groupby("task", sort=False):
         bins = cut(part)
-        gaps = (bins["confidence"] - bins["accuracy"]).abs()
-        error = float(np.average(gaps, weights=bins["n"]))
-        means = part["confidence"].mean(), part["right"].mean()
-        rows.append((task, len(part), *map(float, means), error))
+        error = np.average((bins["confidence"] - bins["accuracy"]).abs(), weights=bins["n"])
+        rows.append((task, len(part), part["confidence"].mean(), part["right"].mean(), error))
     names = ["task", "n", "confidence", "accuracy", "calibration_error"]
     return pd.DataFrame(rows, columns=names)
 

@@ -5,16 +5,15 @@ Split-conformal prediction (Vovk et al. 2005): fitted on development judgements 
 sets, not for a given text, nor for texts of another kind.
 """
 
-from collections.abc import Iterator
-
 import numpy as np
 import pandas as pd
 
-from emolib.evaluation.judgements import name_part, stack
+from emolib.evaluation.judgements import group, name_part, stack
 from emolib.tasks import get
 
 LEVELS = (0.8, 0.9, 0.95)
-_NAMES = ["task", "emotion", "level", "n", "coverage", "width"]
+_KEY = ["task", "emotion"]
+_NAMES = [*_KEY, "level", "n", "coverage", "width"]
 
 
 def find_quantile(residuals: np.ndarray, level: float) -> float:
@@ -34,11 +33,10 @@ def fit_widths(dev: pd.DataFrame, levels=LEVELS) -> pd.DataFrame:
     cannot promise (0.95 takes 20) is left out.
     """
     found = []
-    for task, emotion, rows in _list_groups(dev, "score"):
-        mean, gold = (rows[x].to_numpy(dtype=float) for x in ("mean", "gold"))
+    for rows in group(dev, "score", sort=False).values():
+        residuals = (rows["gold"] - rows["mean"]).abs().to_numpy(dtype=float)
         for level in _choose_levels(levels, rows):
-            half = find_quantile(np.abs(gold - mean), level)
-            found.append((task.name, emotion, level, half))
+            found.append((*rows[_KEY].iloc[0], level, find_quantile(residuals, level)))
     return pd.DataFrame(found, columns=["task", "emotion", "level", "half_width"])
 
 
@@ -46,8 +44,8 @@ def list_widths(widths: pd.DataFrame) -> dict[str, dict[str, float]]:
     """Half widths as `decision_rules` keeps them: by task and emotion, then level."""
     found: dict = {}
     for row in widths.itertuples():
-        part = found.setdefault(name_part(row.task, row.emotion), {})
-        part[f"{row.level:g}"] = round(row.half_width, 4)
+        levels = found.setdefault(name_part(row.task, row.emotion), {})
+        levels[f"{row.level:g}"] = round(row.half_width, 4)
     return found
 
 
@@ -56,17 +54,16 @@ def cover(test: pd.DataFrame, widths: pd.DataFrame) -> pd.DataFrame:
 
     Columns task, emotion, level, n, coverage, width (both clipped to the range).
     """
-    found = []
+    found, parts = [], group(test, "score")
     for row in widths.itertuples():
-        items = _take(test, row.task, row.emotion)
-        if items.empty:
+        items = parts.get(name_part(row.task, row.emotion))
+        if items is None:
             continue
         low, high = get(row.task).range
         mean, gold = (items[x].to_numpy(dtype=float) for x in ("mean", "gold"))
         below = (mean - row.half_width).clip(low, high)
         above = (mean + row.half_width).clip(low, high)
-        covered = float(((below <= gold) & (gold <= above)).mean())
-        width = float((above - below).mean())
+        covered, width = ((below <= gold) & (gold <= above)).mean(), (above - below).mean()
         found.append((row.task, row.emotion, row.level, len(items), covered, width))
     return pd.DataFrame(found, columns=_NAMES)
 
@@ -77,33 +74,18 @@ def cover_classes(dev: pd.DataFrame, test: pd.DataFrame, levels=LEVELS) -> pd.Da
     Columns task, emotion, level, n, coverage, width (classes in a set). A set holds the classes of
     high probability (least ambiguous sets: Sadinle et al. 2019).
     """
-    found = []
-    for task, emotion, rows in _list_groups(dev, "ordinal"):
-        items = _take(test, task.name, emotion)
-        if items.empty:
+    found, parts = [], group(test, "ordinal")
+    for name, rows in group(dev, "ordinal", sort=False).items():
+        if name not in parts:
             continue
-        (p, gold), (test_p, test_gold) = (stack(task, part) for part in (rows, items))
+        items, key = parts[name], rows[_KEY].iloc[0]
+        (p, gold), (test_p, test_gold) = (stack(get(key["task"]), part) for part in (rows, items))
         residuals = 1 - p[np.arange(len(gold)), gold]
         for level in _choose_levels(levels, rows):
             sets = 1 - test_p <= find_quantile(residuals, level) + 1e-8
             covered = sets[np.arange(len(items)), test_gold].mean()
-            size = sets.sum(1).mean()
-            found.append((task.name, emotion, level, len(items), covered, size))
+            found.append((*key, level, len(items), covered, sets.sum(1).mean()))
     return pd.DataFrame(found, columns=_NAMES)
-
-
-def _list_groups(dev: pd.DataFrame, kind: str) -> Iterator[tuple]:
-    """(task, emotion or None, development items) of the tasks of a kind."""
-    keys = ["task", "emotion"]
-    for (task, emotion), rows in dev.groupby(keys, dropna=False, sort=False):
-        if get(task).kind == kind:
-            yield get(task), emotion if isinstance(emotion, str) else None, rows
-
-
-def _take(judged: pd.DataFrame, task: str, emotion) -> pd.DataFrame:
-    rows = judged[judged["task"] == task]
-    named = isinstance(emotion, str)  # in a table None comes back as NaN
-    return rows[rows["emotion"] == emotion] if named else rows
 
 
 def _choose_levels(levels, rows: pd.DataFrame) -> list[float]:

@@ -11,17 +11,16 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
-from sklearn.metrics import f1_score
 from sklearn.model_selection import KFold
 
 from emolib import DataError
 from emolib.evaluation import metrics
-from emolib.evaluation.judgements import name_part
+from emolib.evaluation.judgements import group, name_part, stack
 from emolib.tasks import THRESHOLD, Task, get
 
 CLASS_RULES = ("argmax", "rounded mean", "cut points")
-LABEL_RULES = ("one half", "one threshold")
-LABEL_RULES += ("a threshold per label", "thresholds together")
+LABEL_RULES = ("one half", "one threshold", "a threshold per label", "thresholds together")
+_CHOICES = {"ordinal": ("classes", CLASS_RULES), "labels": ("labels", LABEL_RULES)}
 _GRID = np.arange(0.1, 0.91, 0.02).round(2)
 FOLDS = 5
 
@@ -56,19 +55,11 @@ def decide_one(task: Task, emotion, probabilities: dict, mean: float, by: Rules)
     if task.kind == "score":
         low, high = task.range
         return float(np.clip(mean, low, high))  # rounded ones may add up to more
-    if task.kind == "ordinal":
-        return _decide_class(task, emotion, probabilities, mean, by)
-    chosen = tuple(
-        label
-        for label in task.labels
-        if probabilities[label] >= by.thresholds.get(label, THRESHOLD)
-    )
-    if not chosen and not task.neutral:
-        chosen = (max(task.labels, key=probabilities.get),)
-    return chosen
-
-
-def _decide_class(task: Task, emotion, probabilities: dict, mean: float, by: Rules):
+    if task.kind == "labels":
+        least = {label: by.thresholds.get(label, THRESHOLD) for label in task.labels}
+        chosen = tuple(label for label in task.labels if probabilities[label] >= least[label])
+        likeliest = max(task.labels, key=probabilities.get)
+        return chosen if chosen or task.neutral else (likeliest,)
     if by.classes == "argmax":
         return int(max(probabilities, key=probabilities.get))
     cuts = by.cuts.get(name_part(task.name, emotion))
@@ -87,10 +78,9 @@ def choose(dev: pd.DataFrame, seed: int = 0) -> tuple[Rules, pd.DataFrame]:
     """
     if dev.empty:
         raise DataError("there are no development items to choose by")
-    rows, best = [], {}
-    for decision, rules in (("classes", CLASS_RULES), ("labels", LABEL_RULES)):
-        kind = "ordinal" if decision == "classes" else "labels"
-        part = dev[[get(task).kind == kind for task in dev["task"]]]
+    rows, best, kinds = [], {}, dev["task"].map(lambda task: get(task).kind)
+    for kind, (decision, rules) in _CHOICES.items():
+        part = dev[kinds == kind]
         if part.empty:
             continue
         scores = {rule: _cross_validate(part, decision, rule, seed) for rule in rules}
@@ -102,15 +92,13 @@ def choose(dev: pd.DataFrame, seed: int = 0) -> tuple[Rules, pd.DataFrame]:
 
 def fit(dev: pd.DataFrame, classes: str = "argmax", labels: str = "one half"):
     """The rules named, with what they need fitted to `dev`."""
-    cuts: dict = {}
+    cuts, thresholds = {}, {}
     if classes == "cut points":
-        for (task, emotion), rows in dev.groupby(["task", "emotion"], dropna=False):
-            if get(task).kind == "ordinal":
-                cuts[name_part(task, emotion)] = _fit_cuts(get(task), rows)
-    thresholds: dict = {}
-    for task, rows in dev.groupby("task"):
-        if get(task).kind == "labels" and labels != "one half":
-            thresholds |= _fit_thresholds(get(task), rows, labels)
+        parts = group(dev, "ordinal")
+        cuts = {name: _fit_cuts(rows) for name, rows in parts.items()}
+    if labels != "one half":
+        for rows in group(dev, "labels").values():
+            thresholds |= _fit_thresholds(rows, labels)
     return Rules(classes, labels, cuts, thresholds)
 
 
@@ -126,9 +114,9 @@ def compare(dev: pd.DataFrame, test: pd.DataFrame) -> pd.DataFrame:
         kind = get(task).kind
         if kind == "score" or (kind == "labels" and task not in set(dev["task"])):
             continue
-        which = "classes" if kind == "ordinal" else "labels"
-        for rule in CLASS_RULES if kind == "ordinal" else LABEL_RULES:
-            decided = decide(items, fit(dev, **{which: rule}))
+        decision, rules = _CHOICES[kind]
+        for rule in rules:
+            decided = decide(items, fit(dev, **{decision: rule}))
             found = metrics.score(*metrics.take_columns(decided, "prediction"))
             rows += [(rule, task, name, found[name]) for name in get(task).primary_metrics]
         if kind == "ordinal" and get(task).metrics[0] == "pearson":
@@ -137,72 +125,55 @@ def compare(dev: pd.DataFrame, test: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["rule", "task", "metric", "value"])
 
 
-def _fit_cuts(task: Task, rows: pd.DataFrame) -> list[float]:
+def _fit_cuts(rows: pd.DataFrame) -> list[float]:
     """Where to cut so that each class is given as often as it stands in gold."""
-    gold = rows["gold"].to_numpy(dtype=float)
+    task, gold = get(rows["task"].iloc[0]), rows["gold"].to_numpy(dtype=float)
     shares = [np.mean(gold <= value) for value in sorted(task.classes)[:-1]]
     return np.quantile(rows["mean"].to_numpy(dtype=float), shares).tolist()
 
 
-def _fit_thresholds(task: Task, rows: pd.DataFrame, rule: str) -> dict[str, float]:
+def _fit_thresholds(rows: pd.DataFrame, rule: str) -> dict[str, float]:
     """One for all labels; each for its own F1; or all together, for `_score_labels`.
 
     Together: from the best single threshold, label after label takes the value that scores best
     beside the others' until nothing improves.
     """
-    given = np.array([[p[x] for x in task.labels] for p in rows["probabilities"]])
-    gold = np.array([[x in each for x in task.labels] for each in rows["gold"]])
+    given, gold = stack(get(rows["task"].iloc[0]), rows)
+    names = list(rows["probabilities"].iloc[0])
     if rule == "a threshold per label":
-        columns = zip(gold.T, given.T, strict=True)
-        found = [
-            _find_best(lambda t, g=g, p=p: f1_score(g, p >= t, zero_division=0)) for g, p in columns
-        ]
-        return dict(zip(task.labels, found, strict=True))
+        curves = np.array([metrics.measure_f1(gold, given >= threshold) for threshold in _GRID])
+        return dict(zip(names, map(_find_best, curves.T), strict=True))
     values = [_score_labels(gold, given >= threshold) for threshold in _GRID]
-    found = np.full(len(task.labels), _GRID[int(np.argmax(values))])
+    found = np.full(given.shape[1], _GRID[int(np.argmax(values))])
     reached, before = max(values), -1.0
     while rule == "thresholds together" and reached > before + 1e-9:
         before = reached
         for place in range(len(found)):
-            others = np.arange(len(found)) != place
-
-            def score(t, others=others):
-                return _score_labels(gold, given >= np.where(others, found, t))
-
-            found[place] = _find_best(score)
+            tried = np.tile(found, (len(_GRID), 1))
+            tried[:, place] = _GRID
+            found[place] = _find_best([_score_labels(gold, given >= each) for each in tried])
         reached = _score_labels(gold, given >= found)
-    return dict(zip(task.labels, found.tolist(), strict=True))
+    return dict(zip(names, found.tolist(), strict=True))
 
 
-def _find_best(score) -> float:
-    """The threshold with the highest score, the middle one of several."""
-    values = [score(threshold) for threshold in _GRID]
+def _find_best(values) -> float:
+    """The threshold of _GRID with the highest value, the middle one of several."""
     best = np.flatnonzero(np.isclose(values, np.max(values)))
     return float(_GRID[best[len(best) // 2]])
 
 
 def _score_labels(gold: np.ndarray, held: np.ndarray) -> float:
-    """The mean of Jaccard index, micro and macro F1, without scikit-learn's checks.
-
-    It is called ten thousand times; a test compares it with `metrics`.
-    """
-    both, sizes = (gold & held).sum(axis=0), gold.sum(axis=0) + held.sum(axis=0)
-    macro = np.mean(2 * both / np.maximum(sizes, 1))
-    micro = 2 * both.sum() / max(sizes.sum(), 1)
-    return float(np.mean([metrics.METRICS["jaccard"](gold, held), micro, macro]))
+    """The mean of Jaccard index, micro and macro F1."""
+    return float(np.mean([metrics.METRICS[x](gold, held) for x in get("E-c").primary_metrics]))
 
 
 def _cross_validate(part: pd.DataFrame, decision: str, rule: str, seed: int) -> float:
     """The rule's score on all items, each decided without being fitted to."""
-    found = []
-    for _, rows in part.groupby("task", sort=False):
-        folds = KFold(min(FOLDS, len(rows)), shuffle=True, random_state=seed)
-        for train, test in folds.split(rows):
-            by = fit(rows.iloc[train], **{decision: rule})
-            found.append(decide(rows.iloc[test], by))
-    whole = pd.concat(found)
     scores = []
-    for task, rows in whole.groupby("task", sort=False):
-        values = metrics.score(*metrics.take_columns(rows, "prediction"))
+    for task, rows in part.groupby("task", sort=False):
+        folds = KFold(min(FOLDS, len(rows)), shuffle=True, random_state=seed).split(rows)
+        fitted = [(fit(rows.iloc[train], **{decision: rule}), test) for train, test in folds]
+        decided = pd.concat([decide(rows.iloc[test], by) for by, test in fitted])
+        values = metrics.score(*metrics.take_columns(decided, "prediction"))
         scores.append(np.mean([values[name] for name in get(task).primary_metrics]))
     return float(np.mean(scores))

@@ -3,11 +3,12 @@
 import re
 
 import emoji
+import numpy as np
 import pandas as pd
 
-from emolib import DataError
 from emolib.data import parsing, prompts
-from emolib.data.rows import Rows, to_frame
+from emolib.data.rows import Rows
+from emolib.evaluation.judgements import KEYS, find_items
 from emolib.tasks import get
 
 # Negation words after Kiritchenko, Zhu and Mohammad (2014), cut to the closed class.
@@ -42,43 +43,24 @@ def compare(rows: Rows, responses: pd.DataFrame) -> pd.DataFrame:
 
     DataError for a response whose item is not among the rows, and for one that stands there twice.
     """
-    keys = ["task", "id", "emotion"]
-    items = to_frame(rows).reindex(columns=[*keys, "text", "instruction", "gold"])
-    items = items.fillna({"emotion": "", "instruction": ""})
+    table = find_items(responses, rows, "text", "instruction")
     given = "prediction" if "prediction" in responses else "response"
-    table = responses[[*keys, given]].fillna({"emotion": ""})
-    twice = table[table.duplicated(keys)]
-    if len(twice):
-        raise DataError(f"two responses to one item: {twice[keys].iloc[0].tolist()}")
-    table = table.merge(items, on=keys, how="left", validate="one_to_one")
-    missing = table[table["gold"].isna()]
-    if len(missing):
-        raise DataError(
-            f"{len(missing)} responses to items that are not among the rows, the first:"
-            f" {missing[keys].iloc[0].tolist()}"
-        )
-    table["gold"] = _map(parsing.read_gold, table["task"], table["gold"])
-    scale = _map(prompts.read_range, table["task"], table.pop("instruction"))
-    predicted = table[given].astype(object)
+    response = predicted = responses[given].reset_index(drop=True).astype(object)
     if given == "response":
-        predicted = _map(parsing.parse, table["task"], predicted, scale)
-    error = _map(_measure, table["task"], table["gold"], predicted).astype(float)
-    table = table.assign(predicted=predicted, error=error).rename(columns={given: "response"})
-    table["emotion"] = table["emotion"].replace("", None)
-    return table[[*keys, "text", "gold", "response", "predicted", "error"]]
+        ranges = map(prompts.read_range, table["task"], table["instruction"])
+        found = list(map(parsing.parse, table["task"], response, ranges))
+        predicted = pd.Series(found, dtype=object)
+    error = np.array([*map(_measure, table["task"], table["gold"], predicted)], dtype=float)
+    table = table.assign(response=response, predicted=predicted, error=error)
+    return table[[*KEYS, "text", "gold", "response", "predicted", "error"]]
 
 
 def find_worst(table: pd.DataFrame, task: str, n: int = 20) -> pd.DataFrame:
     """The `n` items of a task with the largest error, unparsed ones first."""
     rows = table[table["task"] == task]
-    ranked = rows.assign(rank=rows["error"].fillna(2))
-    ranked = ranked.sort_values(["rank", "id"], ascending=[False, True])
+    ranked = rows.sort_values(["error", "id"], ascending=[False, True], na_position="first")
     columns = ["emotion", "text", "gold", "predicted", "response", "error"]
     return ranked[columns].head(n).dropna(axis=1, how="all").reset_index(drop=True)
-
-
-def _map(read, *columns) -> pd.Series:
-    return pd.Series([read(*row) for row in zip(*columns, strict=True)], dtype=object)
 
 
 def _measure(name: str, gold, predicted) -> float | None:

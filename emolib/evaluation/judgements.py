@@ -16,10 +16,10 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from datasets import Dataset
 
 from emolib import DataError, files
 from emolib.data import parsing
+from emolib.data.rows import Rows, to_frame
 from emolib.tasks import Task, get
 
 KEYS = ["task", "id", "emotion"]
@@ -53,6 +53,12 @@ def name_part(task: str, emotion=None) -> str:
     return f"{task} {emotion}" if isinstance(emotion, str) else task
 
 
+def group(judged: pd.DataFrame, *kinds: str, sort: bool = True) -> dict[str, pd.DataFrame]:
+    """The rows of each task and emotion by `name_part`, for tasks of these kinds."""
+    grouped = judged.groupby(["task", "emotion"], dropna=False, sort=sort)
+    return {name_part(*key): rows for key, rows in grouped if get(key[0]).kind in kinds}
+
+
 def stack(task: Task, rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     """Probabilities [items, answers], and gold: answers' numbers, or labels present."""
     given = np.array([list(each.values()) for each in rows["probabilities"]])
@@ -74,36 +80,41 @@ def collect(*responses: pd.DataFrame) -> pd.DataFrame:
     whole = pd.concat(responses, ignore_index=True)
     if "probabilities" not in whole:
         raise DataError("responses without probabilities: predict by 'constrained'")
-    table = whole[[*KEYS, "probabilities"]].astype({"emotion": object})
-    table["emotion"] = table["emotion"].where(table["emotion"].notna(), None)
-    if table.duplicated(KEYS).any():
+    if whole.duplicated(KEYS).any():
         raise DataError("two responses to one item")
-    return _add_means(table)
+    return _complete(whole[[*KEYS, "probabilities"]])
 
 
-def _add_means(table: pd.DataFrame) -> pd.DataFrame:
-    pairs = zip(table["task"], table["probabilities"], strict=True)
-    return table.assign(mean=[compute_mean(task, p) for task, p in pairs])
+def _complete(table: pd.DataFrame) -> pd.DataFrame:
+    """Adds the means; an emotion that is missing is None."""
+    emotions = table["emotion"].astype(object)
+    means = map(compute_mean, table["task"], table["probabilities"])
+    return table.assign(emotion=emotions.where(emotions.notna(), None), mean=list(means))
 
 
-def add_gold(judged: pd.DataFrame, rows: Dataset | pd.DataFrame) -> pd.DataFrame:
-    """Judgements with a column gold: the values in `rows` (task, id, emotion, gold).
+def add_gold(judged: pd.DataFrame, rows: Rows) -> pd.DataFrame:
+    """Judgements with a column gold: the values in `rows`; errors as in `find_items`."""
+    return judged.assign(gold=find_items(judged, rows)["gold"].set_axis(judged.index))
 
-    DataError for an item that is not among the rows.
+
+def find_items(answers: pd.DataFrame, rows: Rows, *more: str) -> pd.DataFrame:
+    """The item of each answer: KEYS, gold as a value (see `parsing`), and the columns `more`.
+
+    DataError for an answer whose item is not among the rows, and for two answers to one item.
     """
-    table = rows if isinstance(rows, pd.DataFrame) else rows.to_pandas()
-    table = table[[*KEYS, "gold"]].fillna({"emotion": ""}).drop_duplicates(KEYS)
-    merged = judged.assign(emotion=judged["emotion"].fillna("")).merge(
-        table, on=KEYS, how="left", validate="one_to_one"
-    )
-    if merged["gold"].isna().any():
-        first = merged[merged["gold"].isna()].iloc[0]
-        raise DataError(f"no gold for {first['task']} {first['id']} among the rows")
-    gold = [
-        parsing.read_gold(task, each)
-        for task, each in zip(merged["task"], merged["gold"], strict=True)
-    ]
-    return judged.assign(gold=pd.Series(gold, dtype=object, index=judged.index))
+    items = to_frame(rows).reindex(columns=[*KEYS, "gold", *more]).drop_duplicates(KEYS)
+    table = to_frame(answers[KEYS])
+    for row in table[table.duplicated(KEYS)].head(1).values.tolist():
+        raise DataError(f"two responses to one item: {row}")
+    table = table.merge(items, on=KEYS, how="left")
+    missing = table[KEYS][table["gold"].isna()]
+    if len(missing):
+        raise DataError(
+            f"no gold for {len(missing)} responses to items that are not among the rows, the first:"
+            f" {missing.iloc[0].tolist()}"
+        )
+    gold = map(parsing.read_gold, table["task"], table["gold"])
+    return table.assign(gold=pd.Series(list(gold), dtype=object))
 
 
 def save(path: str | Path, parts: Mapping[str, pd.DataFrame], **about) -> Path:
@@ -113,10 +124,7 @@ def save(path: str | Path, parts: Mapping[str, pd.DataFrame], **about) -> Path:
     Probabilities are rounded to DIGITS decimals: what is scored is the file.
     """
     whole = pd.concat([part.assign(split=name) for name, part in parts.items()])
-    names = {
-        task: list(rows["probabilities"].iloc[0])
-        for task, rows in whole.groupby("task", sort=False)
-    }
+    names = whole.drop_duplicates("task").set_index("task")["probabilities"].map(list).to_dict()
     given = [
         np.array([each[name] for name in names[task]]).round(DIGITS)
         for task, each in zip(whole["task"], whole["probabilities"], strict=True)
@@ -149,11 +157,8 @@ def load(path: str | Path) -> tuple[dict[str, pd.DataFrame], dict]:
         ]
     except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
         raise DataError(f"{path}: no file of judgements ({error!r})") from None
-    emotions = frame["emotion"].astype(object)
-    frame["emotion"] = emotions.where(emotions.notna(), None)
-    frame = _add_means(frame)
     parts = {
         split: rows.drop(columns="split").reset_index(drop=True)
-        for split, rows in frame.groupby("split", sort=False)
+        for split, rows in _complete(frame).groupby("split", sort=False)
     }
     return parts, told["about"]

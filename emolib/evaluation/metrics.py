@@ -5,6 +5,7 @@ those of its released output. scipy draws and numpy does the arithmetic.
 """
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -39,19 +40,16 @@ def score(
 
     Raises DataError for lengths that differ, no items, and values outside the task.
     """
-    found = get(task)
-    parts = prepare(found, gold, predicted, groups)
-    result = {}
-    for name in found.metrics:
+    parts, result = prepare(get(task), gold, predicted, groups), {}
+    reported = _list_reported(parts)
+    for name in get(task).metrics:
         each = {label: METRICS[name](*part) for label, part in parts.items()}
-        result[name] = float(np.mean(list(each.values())))
-        if groups is not None:
-            result |= {f"{name}.{label}": value for label, value in each.items()}
-    labels = np.array([value is None for value in predicted])
-    result["unparsed"] = int(labels.sum())
-    if groups is not None:
-        for label in parts:
-            result[f"unparsed.{label}"] = int(labels[np.array(groups) == label].sum())
+        for end, labels in reported.items():
+            result[name + end] = float(np.mean([each[label] for label in labels]))
+    whose = [None] * len(predicted) if groups is None else groups
+    lost = [label for label, value in zip(whose, predicted, strict=True) if value is None]
+    for end, labels in reported.items():
+        result[f"unparsed{end}"] = sum(map(lost.count, labels))
     return result | {"n": len(predicted)}
 
 
@@ -65,11 +63,11 @@ def correlate(
     """
     if not len(gold) == len(means) == len(gold if groups is None else groups):
         raise DataError(f"{task}: gold, means and groups are not of one length")
-    wanted = np.array([float(read_gold(task, each)) for each in gold])
-    given = np.array(means, dtype=float)
-    labels = np.array([None] * len(gold) if groups is None else list(groups), object)
-    kept = [labels == label for label in dict.fromkeys(labels)]
-    return float(np.mean([_pearson(wanted[own], given[own]) for own in kept]))
+    table = pd.DataFrame({"gold": [float(read_gold(task, each)) for each in gold]})
+    table["mean"] = np.array(means, dtype=float)
+    table["group"] = None if groups is None else list(groups)
+    parts = table.groupby("group", sort=False, dropna=False)
+    return float(np.mean([_pearson(part["gold"], part["mean"]) for _, part in parts]))
 
 
 def intervals(
@@ -86,14 +84,11 @@ def intervals(
     replacement within each group, since the groups are scored apart. A group needs two items at
     least.
     """
-    found = get(task)
-    parts = prepare(found, gold, predicted, groups)
-    wanted = {name: list(parts) for name in found.primary_metrics}
-    if groups is not None:
-        wanted |= {f"{n}.{label}": [label] for n in wanted for label in parts}
+    parts = prepare(get(task), gold, predicted, groups)
     return {
-        name: bootstrap(METRICS[name.split(".")[0]], [parts[x] for x in labels], resamples, seed)
-        for name, labels in wanted.items()
+        name + end: bootstrap(METRICS[name], [parts[x] for x in labels], resamples, seed)
+        for name in get(task).primary_metrics
+        for end, labels in _list_reported(parts).items()
     }
 
 
@@ -133,14 +128,9 @@ def bootstrap(measure, parts: list, resamples: int, seed: int) -> tuple[float, f
         chosen = zip(parts, [pick.astype(int) for pick in picks], strict=True)
         return np.mean([measure(*(side[pick] for side in part)) for part, pick in chosen])
 
-    drawn = stats.bootstrap(
-        [np.arange(len(part[0])) for part in parts],
-        average,
-        vectorized=False,
-        n_resamples=resamples,
-        method="percentile",
-        rng=np.random.default_rng(seed),
-    )
+    items = [np.arange(len(part[0])) for part in parts]
+    options = {"n_resamples": resamples, "rng": np.random.default_rng(seed), "vectorized": False}
+    drawn = stats.bootstrap(items, average, method="percentile", **options)
     return tuple(float(bound) for bound in drawn.confidence_interval)
 
 
@@ -157,24 +147,26 @@ def prepare(task: Task, gold, predicted, groups=None) -> dict:
             f"{task.name}: {len(gold)} gold answers, {len(predicted)} predictions and"
             f" {len(groups)} groups: the lengths must agree"
         )
-    pairs: dict = {label: [] for label in groups}
-    for number, (written, value, label) in enumerate(zip(gold, predicted, groups, strict=True)):
+    if not gold:
+        raise DataError(f"{task.name}: nothing to score (no items)")
+    for number, value in enumerate(predicted):
         if value is not None and not _is_answer(task, value):
             raise DataError(
                 f"{task.name}: prediction {number} is {value!r}, which is no answer of this"
                 " task (None stands for an unparsed one)"
             )
-        pair = read_gold(task.name, written), _stand_in(task) if value is None else value
-        if task.kind == "labels":
-            pair = [[label in each for label in task.labels] for each in pair]
-        pairs[label].append(pair)
-    if not pairs:
-        raise DataError(f"{task.name}: nothing to score (no items)")
-    kind = bool if task.kind == "labels" else float
-    return {
-        label: tuple(np.array(side, dtype=kind) for side in zip(*rows, strict=True))
-        for label, rows in pairs.items()
-    }
+    filled = [_stand_in(task) if value is None else value for value in predicted]
+    sides = [read_gold(task.name, each) for each in gold], filled
+    if task.kind == "labels":
+        sides = [[[x in each for x in task.labels] for each in side] for side in sides]
+    sides = [np.array(side, bool if task.kind == "labels" else float) for side in sides]
+    own = {label: [each == label for each in groups] for label in dict.fromkeys(groups)}
+    return {label: tuple(side[kept] for side in sides) for label, kept in own.items()}
+
+
+def _list_reported(parts: dict) -> dict[str, list]:
+    """What follows a metric's name -> the parts averaged: "" -> all, ".anger" -> that one."""
+    return {"": list(parts)} | {f".{label}": [label] for label in parts if label is not None}
 
 
 def _is_answer(task: Task, value) -> bool:
@@ -203,10 +195,9 @@ def _pearson(gold: np.ndarray, predicted: np.ndarray) -> float:
 
 
 def _kappa(gold: np.ndarray, predicted: np.ndarray) -> float:
-    if len(gold) == 0:
-        return 0.0
-    value = cohen_kappa_score(gold.astype(int), predicted.astype(int), weights="quadratic")
-    return 0.0 if np.isnan(value) else float(value)
+    sides = gold.astype(int), predicted.astype(int)
+    value = cohen_kappa_score(*sides, weights="quadratic") if len(gold) else 0.0
+    return float(np.nan_to_num(value))
 
 
 def _jaccard(gold: np.ndarray, predicted: np.ndarray) -> float:
@@ -215,36 +206,31 @@ def _jaccard(gold: np.ndarray, predicted: np.ndarray) -> float:
 
 
 def _accuracy(gold: np.ndarray, predicted: np.ndarray) -> float:
-    same = gold == predicted
-    return float((same if gold.ndim == 1 else same.all(axis=1)).mean())
+    return float((gold == predicted).reshape(len(gold), -1).all(axis=1).mean())
 
 
-def _f1(average: str):
-    """F1 over labels or over the classes in gold, a test compares it with scikit-learn's.
+def measure_f1(gold: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """F1 of each label, a column of truth values; 0 for one that is nowhere.
 
-    scikit-learn's checks take ten times as long, and a bootstrap interval is 1,000 of them.
+    A test compares it with scikit-learn's, whose checks take ten times as long: a bootstrap
+    interval is 1,000 of these, a choice of thresholds 10,000.
     """
+    both, sizes = (gold & predicted).sum(axis=0), gold.sum(axis=0) + predicted.sum(axis=0)
+    return 2 * both / np.maximum(sizes, 1)
 
-    def measure(gold: np.ndarray, predicted: np.ndarray) -> float:
-        if gold.ndim == 1:
-            classes = np.unique(gold)
-            gold, predicted = (side[:, None] == classes for side in (gold, predicted))
-        both, sizes = (gold & predicted).sum(axis=0), gold.sum(axis=0) + predicted.sum(axis=0)
-        if average == "micro":
-            return float(2 * both.sum() / max(1, sizes.sum()))
-        return float(np.mean(2 * both / np.maximum(1, sizes)))
 
-    return measure
+def _f1(gold: np.ndarray, predicted: np.ndarray, average: str) -> float:
+    if gold.ndim == 1:
+        classes = np.unique(gold)
+        gold, predicted = (side[:, None] == classes for side in (gold, predicted))
+    if average == "micro":
+        gold, predicted = gold.reshape(-1, 1), predicted.reshape(-1, 1)
+    return float(measure_f1(gold, predicted).mean())
 
 
 def _where(keep, metric):
     """A metric on the items whose gold `keep` keeps."""
-
-    def measure(gold: np.ndarray, predicted: np.ndarray) -> float:
-        kept = keep(gold)
-        return metric(gold[kept], predicted[kept])
-
-    return measure
+    return lambda gold, predicted: metric(gold[keep(gold)], predicted[keep(gold)])
 
 
 METRICS = {
@@ -255,6 +241,6 @@ METRICS = {
     "qwk_gold_not_0": _where(lambda gold: gold != 0, _kappa),
     "accuracy": _accuracy,
     "jaccard": _jaccard,
-    "f1_micro": _f1("micro"),
-    "f1_macro": _f1("macro"),
+    "f1_micro": partial(_f1, average="micro"),
+    "f1_macro": partial(_f1, average="macro"),
 }

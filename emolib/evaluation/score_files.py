@@ -39,7 +39,7 @@ def read_published(number: int, folder: str | Path = PAPER) -> pd.DataFrame:
     dash in print is no row. DataError names file, line and column.
     """
     path, about = files.place(folder) / f"table{number}.csv", ["model", "kind", "source", "where"]
-    wide = _read_lines(path, about[:3])
+    wide = read_csv(path, about[:3])
     known = {f"{task}.{metric}": (task, metric) for task, metric in COLUMNS[number]}
     odd = [name for name in wide if name not in (*known, *about)]
     if odd:
@@ -59,8 +59,8 @@ def read_ours(*folders: str | Path) -> pd.DataFrame:
     the run where several runs share them. DataError names file, line and column of anything
     missing, NaN, unknown or double.
     """
-    places = [files.place(folder) for folder in folders]
-    paths = {path.name: path for one in places for path in one.glob("*_scores.csv")}
+    found = [path for one in map(files.place, folders) for path in one.glob("*_scores.csv")]
+    paths = {path.name: path for path in found}
     parts = [_read_scores(path) for _, path in sorted(paths.items())]
     parts = [part for part in parts if len(part)]
     if not parts:
@@ -73,7 +73,10 @@ def read_ours(*folders: str | Path) -> pd.DataFrame:
 
 
 def read_csv(path: Path, needed: list[str]) -> pd.DataFrame:
-    """A CSV file; DataError if it is not there, unreadable or lacks a column."""
+    """A CSV file with a column `where` (file:line).
+
+    DataError if it is not there, unreadable or lacks a column.
+    """
     try:
         frame = pd.read_csv(path)
     except FileNotFoundError:
@@ -83,17 +86,21 @@ def read_csv(path: Path, needed: list[str]) -> pd.DataFrame:
     missing = [name for name in needed if name not in frame]
     if missing:
         raise DataError(f"{path}:1: no column {', '.join(missing)}")
-    return frame
-
-
-def _read_lines(path: Path, needed: list[str]) -> pd.DataFrame:
-    """`read_csv` with a column `where`: file:line."""
-    frame = read_csv(path, needed)
     return frame.assign(where=[f"{path}:{line}" for line in range(2, len(frame) + 2)])
 
 
+def refuse(table: pd.DataFrame, faults: dict[str, pd.Series]) -> None:
+    """DataError names the first row that has a fault, by its column `where`.
+
+    `faults`: what is wrong, which may name columns in braces, to a mask over the rows.
+    """
+    for reason, wrong in faults.items():
+        for row in table[wrong].head(1).to_dict("records"):
+            raise DataError(f"{row['where']}: {reason.format(**row)}")
+
+
 def _read_scores(path: Path) -> pd.DataFrame:
-    frame = _read_lines(path, [*_KEY, *_NUMBERS, "data"])
+    frame = read_csv(path, [*_KEY, *_NUMBERS, "data"])
     for name in ("kind", "base", "run"):
         frame[name] = frame[name].fillna("") if name in frame else ""
     frame["run"] = frame["run"].replace("", path.name.removesuffix("_scores.csv"))
@@ -103,30 +110,20 @@ def _read_scores(path: Path) -> pd.DataFrame:
 
 def _check(frame: pd.DataFrame, numbers: list[str]) -> pd.DataFrame:
     """The frame, its numbers as numbers; DataError names the first bad row."""
-    for name in numbers:
-        frame[name] = pd.to_numeric(frame[name], errors="coerce")
-    for row in frame.to_dict("records"):
-        lacking = [name for name in numbers if not np.isfinite(row[name])]
-        if lacking:
-            raise DataError(f"{row['where']}: column {lacking[0]} holds no number")
-        if row["task"] not in TASKS:
-            known = ", ".join(TASKS)
-            raise DataError(
-                f"{row['where']}: column task: no task {row['task']!r}; the tasks are {known}"
-            )
-        if not -1 <= row["value"] <= 1:
-            raise DataError(f"{row['where']}: column value: {row['value']} is no score")
+    frame[numbers] = frame[numbers].apply(pd.to_numeric, errors="coerce")
+    faults = {f"column {name} holds no number": ~np.isfinite(frame[name]) for name in numbers}
+    unknown = f"column task: no task {{task!r}}; the tasks are {', '.join(TASKS)}"
+    faults[unknown] = ~frame["task"].isin(TASKS)
+    faults["column value: {value} is no score"] = ~frame["value"].between(-1, 1)
+    refuse(frame, faults)
     _refuse_twice(frame)
     return frame
 
 
 def _refuse_twice(frame: pd.DataFrame) -> None:
-    twice = frame[frame.duplicated([name for name in (*_KEY, "data", "run") if name in frame])]
-    for row in twice.head(1).to_dict("records"):
-        raise DataError(
-            f"{row['where']}: a second {row['metric']} of {row['model']} on {row['task']}"
-            f" (columns {', '.join(_KEY)})"
-        )
+    key = [name for name in (*_KEY, "data", "run") if name in frame]
+    reason = f"a second {{metric}} of {{model}} on {{task}} (columns {', '.join(_KEY)})"
+    refuse(frame, {reason: frame.duplicated(key)})
 
 
 def _name(found: pd.DataFrame) -> pd.DataFrame:

@@ -30,52 +30,38 @@ def compare(
 
     Raises DataError as `metrics.score` does.
     """
-    found = get(task)
-    sides = [prepare(found, gold, side, groups) for side in (first, second)]
-    parts = [
-        (true, np.stack([sides[0][label][1], sides[1][label][1]]))
-        for label, (true, _) in sides[0].items()
-    ]
-    sides_of = [(true, *both) for true, both in parts]
+    one, two = (prepare(get(task), gold, side, groups) for side in (first, second))
+    parts = [(true, answers, two[label][1]) for label, (true, answers) in one.items()]
     rows = []
-    for name in found.primary_metrics:
-        low, high = bootstrap(_difference(METRICS[name]), sides_of, resamples, seed)
-        values = [_average(METRICS[name], parts, side) for side in (0, 1)]
-        p = _permute(METRICS[name], parts, resamples, seed)
+    for name in get(task).primary_metrics:
+        subtract = _subtract(METRICS[name])
+        low, high = bootstrap(subtract, parts, resamples, seed)
+        values = [
+            np.mean([METRICS[name](part[0], part[side]) for part in parts]) for side in (1, 2)
+        ]
+        p = _permute(subtract, parts, resamples, seed)
         rows.append((name, *values, values[0] - values[1], low, high, p))
     columns = ["metric", "first", "second", "difference", "low", "high", "p"]
     return pd.DataFrame(rows, columns=columns)
 
 
-def _difference(metric):
+def _subtract(metric):
     return lambda true, first, second: metric(true, first) - metric(true, second)
 
 
-def _average(metric, parts: list, side: int) -> float:
-    return float(np.mean([metric(true, both[side]) for true, both in parts]))
+def _permute(subtract, parts: list, resamples: int, seed: int) -> float:
+    ends = np.cumsum([len(true) for true, *_ in parts])
+    both = [np.stack(answers) for _, *answers in parts]
 
-
-def _permute(metric, parts: list, resamples: int, seed: int) -> float:
-    sizes = np.cumsum([0] + [len(true) for true, _ in parts])
-
-    def difference(ours, theirs):
+    def average(first, _):
         found = []
-        for (true, both), start in zip(parts, sizes, strict=False):
-            own = np.arange(len(true))
-            place = slice(start, start + len(true))
-            picked = [both[side[place].astype(int), own] for side in (ours, theirs)]
-            found.append(metric(true, picked[0]) - metric(true, picked[1]))
+        for (true, *_), answers, side in zip(parts, both, np.split(first, ends[:-1]), strict=True):
+            own, side = np.arange(len(true)), side.astype(int)
+            found.append(subtract(true, answers[side, own], answers[1 - side, own]))
         return np.mean(found)
 
     # What is swapped within an item is which model the answer is taken from.
-    sides = (np.zeros(sizes[-1]), np.ones(sizes[-1]))
-    return float(
-        stats.permutation_test(
-            sides,
-            difference,
-            permutation_type="samples",
-            vectorized=False,
-            n_resamples=resamples,
-            rng=np.random.default_rng(seed),
-        ).pvalue
-    )
+    sides = (np.zeros(ends[-1]), np.ones(ends[-1]))
+    options = {"n_resamples": resamples, "rng": np.random.default_rng(seed), "vectorized": False}
+    drawn = stats.permutation_test(sides, average, permutation_type="samples", **options)
+    return float(drawn.pvalue)

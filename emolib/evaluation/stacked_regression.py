@@ -16,7 +16,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from emolib import DataError
-from emolib.evaluation.judgements import name_part
+from emolib.evaluation.judgements import group, name_part
 from emolib.tasks import AAID, get
 
 CONSTANT = "constant"
@@ -61,7 +61,7 @@ def join(judged: pd.DataFrame, weights: Weights) -> pd.DataFrame:
     DataError for a text that lacks an answer that the weights want.
     """
     means, answers = judged["mean"].copy(), tabulate(judged)
-    for key, rows in _group(judged):
+    for key, rows in group(judged, "score", "ordinal").items():
         if key not in weights:
             continue
         slopes = pd.Series(weights[key]).drop(CONSTANT)
@@ -104,17 +104,10 @@ def tabulate(judged: pd.DataFrame) -> pd.DataFrame:
 
 def _list_parts(dev: pd.DataFrame) -> Iterator[tuple]:
     """Key, answers of all its texts (the index is that of `dev`) and gold."""
-    answers = tabulate(dev)
-    for key, rows in _group(dev[dev["gold"].notna()]):
+    answers, own = tabulate(dev), dev[dev["gold"].notna() & dev["task"].isin(AAID)]
+    for key, rows in group(own, "score", "ordinal").items():
         table = answers.loc[rows["id"]].dropna(axis="columns").set_axis(rows.index)
         yield key, table, rows["gold"].to_numpy(dtype=float)
-
-
-def _group(judged: pd.DataFrame) -> Iterator[tuple]:
-    """Key and rows of every task and emotion that is joined."""
-    for (task, emotion), rows in judged.groupby(["task", "emotion"], dropna=False):
-        if task in AAID and get(task).kind != "labels":
-            yield name_part(task, emotion), rows
 
 
 def _regress():

@@ -9,40 +9,52 @@ import numpy as np
 import pandas as pd
 from jinja2 import Template
 
-from emolib import DataError, __version__
+from emolib import DataError, __version__, models
 from emolib.data import prompts
-from emolib.evaluation.score_files import REAL, read_csv
+from emolib.evaluation.score_files import REAL, read_csv, refuse
 from emolib.models.catalog import ALIASES, LICENSES, SERIES
 from emolib.tasks import TASKS
 
 HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")  # OWNER/NAME
-SEMEVAL = "SemEvalWorkshop/sem_eval_2018_task_1"  # the corpus's page on the Hub
+_SEMEVAL = "SemEvalWorkshop/sem_eval_2018_task_1"  # the corpus's page on the Hub
+_CORPORA = {"official": _SEMEVAL, "semeval2018": _SEMEVAL}
 _DATA_LICENSES = {"official": "semeval-2018-research-only", "sample": "mit"}
 _NUMBERS = ["value", "low", "high", "n", "unparsed"]
 _WORDS = ["model", "task", "metric", "data", "items", "run", "decoding", "commit"]
 _METRICS = {"pearson": "pearsonr", "f1_micro": "f1", "f1_macro": "f1"}  # the Hub's ids
 
 
-def describe_model(**facts) -> str:
-    """The card of an adapter or a model, from the template `card.md`.
+def describe_model(repo: str, source: Path, record: dict, kind: str, chosen) -> str:
+    """The card of what a run made, from the template `card.md`.
 
-    `facts`: repo (OWNER/NAME), kind ("adapter", "merged" for an adapter added into the weights, or
-    "whole" where all weights were tuned), base (a Hub id), seq2seq, dtype, record (a run.json to
-    publish), from_gguf (whether the base was unpacked from a GGUF file), what `find_licenses`
-    gives, and rows: scores as `read_scores` gives them, or none, as the card then says.
+    `source` is the run's folder with weights, `kind` is "adapter", "merged" for an adapter added
+    into its base's weights, or "whole" where all weights were tuned; `chosen` are `hub.Settings`.
     """
-    settings, prompt = facts["record"]["settings"], None
+    settings, rows, prompt = record["settings"], [], None
+    config, named = read_config(source), settings["model"]
+    base = name_base(chosen.base or named)
+    if chosen.scores:
+        column = "weights" if kind == "whole" else "adapter_weights"
+        rows = read_scores(chosen.scores, chosen.scored, models.hash_weights(source), column)
     if settings.get("prompt_form") not in (None, "chat"):  # only a tokenizer can write a chat
         row = {"task": "V-reg", "text": "I got the job!!!"}
         row["instruction"] = prompts.instructions("V-reg")[0]
         prompt = json.dumps(prompts.render(row, settings["prompt_form"])["prompt"])
-    for row in facts["rows"]:
-        metric, corpus = row["metric"].partition(".")[0], TASKS[row["task"]].corpus
-        row["hub_metric"] = _METRICS.get(metric, metric)
-        row["corpus"] = SEMEVAL if corpus == "semeval2018" else corpus
-    corpus = SEMEVAL if facts["data"] == "official" else facts["data"]
-    corpus = corpus if HUB_ID.fullmatch(corpus) else None
-    return render("card.md", settings=settings, prompt=prompt, corpus=corpus, **facts)
+    facts = {"repo": repo, "kind": kind, "base": base, "rows": rows, "prompt": prompt}
+    facts |= find_licenses(base, chosen, settings.get("data"))
+    facts["seq2seq"] = config.get("task_type") == "SEQ_2_SEQ_LM" or config.get("is_encoder_decoder")
+    facts["from_gguf"] = named.endswith(".gguf") or (named in ALIASES and record.get("weights"))
+    record = remove_paths(record, base)
+    return render("card.md", record=record, dtype=chosen.dtype, **facts)
+
+
+def read_config(source: Path) -> dict:
+    """The configuration in a run's folder with weights; DataError if it is none."""
+    path = source / ("adapter_config.json" if source.name == "adapter" else "config.json")
+    try:
+        return dict(json.loads(path.read_bytes()))
+    except (OSError, ValueError, TypeError) as error:
+        raise DataError(f"{path}: no model's configuration: {error}") from error
 
 
 def render(template: str, **values) -> str:
@@ -52,14 +64,16 @@ def render(template: str, **values) -> str:
     return Template(text).render(address=address, version=__version__, **values) + "\n"
 
 
-def find_licenses(base: str, base_license, data, data_license) -> dict[str, str | None]:
-    """data (where the training rows came from), data_license, base_license and license_name.
+def find_licenses(base: str, chosen, recorded: str | None) -> dict[str, str | None]:
+    """data (where the training rows came from), its corpus on the Hub, and the licences.
 
-    The last one is None where the base's licence covers both. DataError names what is missing.
+    `recorded` is what the run says of its data. license_name is None where the base's licence
+    covers both. DataError names what is missing.
     """
+    data = chosen.data or (recorded if recorded in _DATA_LICENSES else None)
+    data_license = _DATA_LICENSES.get(data, chosen.data_license)
     known = [name for start, name in LICENSES.items() if base.startswith(start)]
-    base_license = base_license or next(iter(known), None)
-    data_license = _DATA_LICENSES.get(data, data_license)
+    base_license = chosen.base_license or next(iter(known), None)
     needed = {
         "the run does not record where its rows came from: data= is official (SemEval-2018),"
         " sample, or another corpus's Hub id or name": data,
@@ -69,7 +83,9 @@ def find_licenses(base: str, base_license, data, data_license) -> dict[str, str 
     for reason, value in needed.items():
         if value is None:
             raise DataError(reason)
+    corpus = _CORPORA.get(data, data)
     found = {"data": data, "data_license": data_license, "base_license": base_license}
+    found["corpus"] = corpus if HUB_ID.fullmatch(corpus) else None
     both = None if data_license in (base_license, "mit") else f"{base_license}-and-{data_license}"
     return found | {"license_name": both and re.sub(r"[^a-z0-9.]+", "-", both.lower()).strip("-")}
 
@@ -109,18 +125,19 @@ def read_scores(path: str | Path, model: str, weights: str, column: str) -> list
     unknown tasks and numbers that are none.
     """
     table = read_csv(Path(path), [*_WORDS, *_NUMBERS, column])
-    rows = table[table["model"] == model]
+    rows = table[table["model"] == model].copy()
     if rows.empty:
         known = ", ".join(map(str, table["model"].unique()))
         raise DataError(f"{path}: no model {model!r} there: scored= is one of {known}")
-    numbers = rows[_NUMBERS].apply(pd.to_numeric, errors="coerce")
+    rows[_NUMBERS] = rows[_NUMBERS].apply(pd.to_numeric, errors="coerce")
     faults = {
         "scores on the sample say nothing about a model": ~rows["data"].isin(REAL),
         "scores of other weights: evaluate this model itself": rows[column] != weights,
-        "a number is missing": ~np.isfinite(numbers).all(axis=1),
+        "a number is missing": ~np.isfinite(rows[_NUMBERS]).all(axis=1),
         "no such task": ~rows["task"].isin(TASKS),
     }
-    for reason, wrong in faults.items():
-        if wrong.any():
-            raise DataError(f"{path}:{wrong.idxmax() + 2}: {reason}")
-    return rows.assign(**numbers).astype(object).fillna("not recorded").to_dict("records")
+    refuse(rows, faults)
+    corpora = rows["task"].map(lambda name: TASKS[name].corpus).replace(_CORPORA)
+    metrics = rows["metric"].str.partition(".")[0].replace(_METRICS)
+    rows = rows.assign(corpus=corpora, hub_metric=metrics)
+    return rows.astype(object).fillna("not recorded").to_dict("records")

@@ -13,9 +13,9 @@ from pathlib import Path
 
 from huggingface_hub import HfApi, constants, get_token
 
-from emolib import DataError, __version__, files, models, runs
+from emolib import DataError, __version__, files, runs
 from emolib.data import prompts
-from emolib.models.catalog import ALIASES, BUNDLED
+from emolib.models.catalog import BUNDLED
 from emolib.publishing import cards
 from emolib.tasks import AAID
 
@@ -26,11 +26,7 @@ _SECRET = re.compile(  # a token of the Hub, or a path on somebody's machine
     r"|(?:^|[\s\"'(=])(?:~/|[A-Z]:\\+Users|/(?:home|root|Users|tmp|private|mnt|content)/)",
     re.MULTILINE,
 )
-# A run's folder with weights -> what they are, their configuration, their hash in a score file.
-_KINDS = {
-    "adapter": ("adapter", "adapter_config.json", "adapter_weights"),
-    "model": ("whole", "config.json", "weights"),
-}
+_WEIGHTS = "adapter_model.safetensors"
 _TEXT = (".md", ".json", ".jsonl", ".yaml", ".py", ".jinja")
 
 
@@ -123,54 +119,27 @@ def _push_run(run, repo: str, folder: str | Path, given: dict, *inside: str) -> 
     from emolib.publishing import gguf
 
     chosen, home = _read_settings(given, repo), Path(BUNDLED.get(str(run), run))
-    record = runs.read(home)
+    record, merging = runs.read(home), "model" in inside
     if record.get("kind") != "finetune" or "finished" not in record:
         raise DataError(f"{home}: no finished fine-tuning run: call finetune again")
     found = [home / name for name in inside if list((home / name).glob("*.safetensors"))]
     if not found:
         raise DataError(f"{home}: no weights in {' or '.join(inside)}/")
-    config, facts = _describe(found[0], record, chosen)
-    if facts["kind"] == "adapter" and "model" in inside:
-        facts["kind"] = "merged"
-    card, push = cards.describe_model(repo=repo, **facts), Push(repo, "model", Path(folder))
+    kind = "whole" if found[0].name == "model" else "merged" if merging else "adapter"
+    card = cards.describe_model(repo, found[0], record, kind, chosen)
+    base = cards.name_base(chosen.base or record["settings"]["model"])
+    push = Push(repo, "model", Path(folder))
     with _publishing(push, chosen, run) as made:
-        if "model" in inside:
+        if merging:
             gguf.merge(run, made, chosen.dtype)
         else:
             made.mkdir()
-            weights = "adapter_model.safetensors"
-            shutil.copyfile(found[0] / weights, made / weights)
-            config |= {"base_model_name_or_path": facts["base"], "revision": chosen.revision}
-            files.write_json(made / "adapter_config.json", config)
-        files.write_json(made / "run.json", facts["record"])
+            shutil.copyfile(found[0] / _WEIGHTS, made / _WEIGHTS)
+            named = {"base_model_name_or_path": base, "revision": chosen.revision}
+            files.write_json(made / "adapter_config.json", cards.read_config(found[0]) | named)
+        files.write_json(made / "run.json", cards.remove_paths(record, base))
         files.write_text(made / "README.md", card)
     return push
-
-
-def _describe(source: Path, record: dict, chosen: Settings) -> tuple[dict, dict]:
-    """The configuration in a run's folder with weights, and the facts of its card."""
-    kind, name, column = _KINDS[source.name]
-    try:
-        config = dict(json.loads((source / name).read_bytes()))
-    except (OSError, ValueError, TypeError) as error:
-        raise DataError(f"{source / name}: no model's configuration: {error}") from error
-    named, data = record["settings"]["model"], record["settings"].get("data")
-    data = chosen.data or (data if data in ("official", "sample") else None)
-    base, rows = cards.name_base(chosen.base or named), []
-    if chosen.scores:
-        weights = models.hash_weights(source)
-        rows = cards.read_scores(chosen.scores, chosen.scored, weights, column)
-    facts = {
-        "base": base,
-        "record": cards.remove_paths(record, base),
-        "kind": kind,
-        "seq2seq": config.get("task_type") == "SEQ_2_SEQ_LM" or config.get("is_encoder_decoder"),
-        "dtype": chosen.dtype,
-        "from_gguf": named.endswith(".gguf") or (named in ALIASES and record.get("weights")),
-        "rows": rows,
-    }
-    licenses = cards.find_licenses(base, chosen.base_license, data, chosen.data_license)
-    return config, facts | licenses
 
 
 @contextmanager
@@ -213,12 +182,13 @@ def _upload(push: Push, private: bool) -> None:
     try:
         hub = HfApi()
         url = str(hub.create_repo(**where, private=private, exist_ok=True))
-        exposed = private and not hub.repo_info(**where).private
-        if not exposed:  # this checks the card, too
-            hub.upload_folder(**where, **sent, commit_message=f"emolib {__version__}")
+        if private and not hub.repo_info(**where).private:
+            raise DataError(f"{push.repo} is public on the Hub: say so (private=False)")
+        # This checks the card, too.
+        hub.upload_folder(**where, **sent, commit_message=f"emolib {__version__}")
+    except DataError:
+        raise
     except Exception as error:  # the client's and its transport's are of every kind
         first = (str(error).strip().splitlines() or [repr(error)])[0]
         raise DataError(f"{push.repo}: not uploaded: {first}: {_HELP}") from error
-    if exposed:
-        raise DataError(f"{push.repo} is public on the Hub: say so (private=False)")
     push.url = url

@@ -5,9 +5,9 @@ from functools import partial
 from pathlib import Path
 
 import datasets
+import pandas as pd
 
-from emolib.data import parsing, prompts
-from emolib.evaluation import metrics
+from emolib.evaluation import item_errors, metrics
 from emolib.tasks import get
 
 
@@ -19,19 +19,14 @@ def load(task: str, **_) -> dict:
 
 def keep(doc: dict, results: list[str]) -> dict:
     """One item's answer, kept for every metric: scores need all items together."""
-    item, task = {**doc, "response": results[0]}, get(doc["task"])
-    return dict.fromkeys((*task.primary_metrics, "unparsed"), item)
+    item = {**doc, "response": results[0]}
+    return dict.fromkeys((*get(doc["task"]).primary_metrics, "unparsed"), item)
 
 
 def score(name: str, items: list[dict]) -> float:
     """One metric over a task's answered items; its meaning is in `metrics.score`."""
-    task, emotions = items[0]["task"], [item["emotion"] for item in items]
-    predicted = [
-        parsing.parse(task, item["response"], prompts.read_range(task, item["instruction"]))
-        for item in items
-    ]
-    golds, groups = [item["gold"] for item in items], emotions if emotions[0] else None
-    return metrics.score(task, golds, predicted, groups)[name]
+    table = pd.DataFrame(items)
+    return metrics.score(*metrics.take_columns(item_errors.compare(table, table)))[name]
 
 
 # The harness finds an aggregation by its name.

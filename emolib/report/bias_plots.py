@@ -1,7 +1,5 @@
 """Differences between sides as Axes."""
 
-from collections.abc import Sequence
-
 import matplotlib.pyplot as plt
 import pandas as pd
 import seaborn as sns
@@ -10,15 +8,14 @@ from matplotlib.axes import Axes
 from emolib.evaluation.bias import MEASURES, SIDES
 
 
-def draw_differences(table: pd.DataFrame, axes: Sequence[Axes] | None = None) -> list[Axes]:
+def draw_differences(table: pd.DataFrame) -> list[Axes]:
     """Differences with intervals per measure, a colour per judge: gender left, race.
 
     `table`: `bias.compare`'s rows with a column judge, of both kinds, one under another. Both
     panels have one scale, with zero in the middle.
     """
-    if axes is None:
-        _, axes = plt.subplots(1, 2, figsize=(7.2, 3.2), sharey=True)
-        axes[0].figure.tight_layout()
+    figure, axes = plt.subplots(1, 2, figsize=(7.2, 3.2), sharey=True)
+    figure.tight_layout()
     judges = list(dict.fromkeys(table["judge"]))
     colors = sns.color_palette("colorblind", len(judges))
     for one, (by, sides) in zip(axes, SIDES.items(), strict=True):

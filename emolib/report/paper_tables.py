@@ -64,19 +64,20 @@ def build_scores(scores: pd.DataFrame, number: int) -> Table:
     columns = [pair for pair in COLUMNS[number] if pair in pairs]
     rows = scores[[pair in columns for pair in pairs]]
     rows = rows.sort_values("origin", ascending=False, kind="stable")
-    keys = ["origin", "model", "kind"]
-    about = rows[keys].drop_duplicates(ignore_index=True)
-    keys += ["task", "metric"]
-    lookup = {tuple(getattr(r, k) for k in keys): r for r in rows.itertuples()}
-    names = about.itertuples(index=False, name=None)
-    grid = [[lookup.get((*name, *pair)) for pair in columns] for name in names]
+    names = ["origin", "model", "kind"]
+    about = rows[names].drop_duplicates(ignore_index=True)
+    rows = rows.assign(text=[*map(_show, rows.itertuples())])
+    rows["shown"] = [round(value, 3) for value in rows["value"]]
+    wide = rows.pivot(index=names, columns=["task", "metric"], values=["text", "shown"])
+    wide = wide.reindex(pd.MultiIndex.from_frame(about))
+    cells, values = wide["text"][columns].fillna(DASH), wide["shown"][columns].astype(float)
     ours = (about["origin"] == "ours").to_numpy()
     caption = _CAPTION.format(number=number, part=number - 4, remark=_REMARKS[number])
     caption += "" if ours.any() else " We have no score on these sub-tasks yet."
     about.columns = [("", "from"), ("", "model"), ("", "kind")]
-    cells = [[_show(cell) for cell in line] for line in grid]
     heads = [(task, _head(task, metric)) for task, metric in columns]
-    return _assemble(f"table{number}", caption, about, heads, cells, _mark(grid, ours))
+    parts = cells.to_numpy(), _mark(values, ours)
+    return _assemble(f"table{number}", caption, about, heads, *parts)
 
 
 def count_sizes(folder: str | Path = PAPER) -> pd.DataFrame:
@@ -85,7 +86,9 @@ def count_sizes(folder: str | Path = PAPER) -> pd.DataFrame:
     Columns table, task, split, published, ours. Ours are `tasks.TASKS`' sizes, which the tests
     hold against the corpora, so that no corpus is needed here.
     """
-    first, third = (_expand(files.place(folder) / f"table{n}.csv") for n in (1, 3))
+    tables = (read_csv(files.place(folder) / f"table{n}.csv", ["tasks"]) for n in (1, 3))
+    # A published row may name several tasks.
+    first, third = (x.assign(task=x["tasks"].str.split()).explode("task") for x in tables)
     printed = first.groupby("task").sum(numeric_only=True)
     rows = [
         (1, name, f"{form} {split}", printed.loc[name, f"{form}_{split}"], size * times)
@@ -158,10 +161,9 @@ def write(table: Table, folder: str | Path) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     texts = {"md": format_markdown(table), "tex": format_latex(table)}
     texts["html"] = style(table).to_html(doctype_html=True)
-    paths = [folder / f"{table.name}.{end}" for end in texts]
-    for path, text in zip(paths, texts.values(), strict=True):
-        files.write_text(path, text)
-    return paths
+    for end, text in texts.items():
+        files.write_text(folder / f"{table.name}.{end}", text)
+    return [folder / f"{table.name}.{end}" for end in texts]
 
 
 def _dress(table: Table, form: str, lines) -> Styler:
@@ -170,21 +172,11 @@ def _dress(table: Table, form: str, lines) -> Styler:
     return styler.apply(lambda _: table.marks, axis=None)
 
 
-def _expand(path: Path) -> pd.DataFrame:
-    """A published table with a row per task: the column `tasks` may name several."""
-    table = read_csv(path, ["tasks"])
-    return table.assign(task=table["tasks"].str.split()).explode("task")
-
-
 def _assemble(name: str, caption: str, about, heads: list, *parts) -> Table:
-    """`parts`: cells and marks, lists of rows for the columns `heads`."""
+    """`parts`: cells and marks, rows for the columns `heads`; those of `about` have no marks."""
     columns = pd.MultiIndex.from_tuples([*about.columns, *heads])
-    empty = pd.DataFrame("", about.index, about.columns)
-    sides = [
-        pd.concat([left, pd.DataFrame(part, about.index)], axis=1).set_axis(columns, axis=1)
-        for left, part in zip((about, empty), parts, strict=True)
-    ]
-    return Table(name, caption, *sides)
+    sides = zip((about, np.full(about.shape, "")), parts, strict=True)
+    return Table(name, caption, *(pd.DataFrame(np.hstack(s), columns=columns) for s in sides))
 
 
 def _head(task: str, metric: str) -> str:
@@ -192,19 +184,15 @@ def _head(task: str, metric: str) -> str:
     return emotion or ("average" if TASKS[task].emotions else METRIC_NAMES[metric])
 
 
-def _show(cell) -> str:
-    if cell is None:
-        return DASH
-    if cell.origin == "published":
-        return f"{cell.value:.3f}"
-    value, low, high = (f"{x:.3f}" for x in (cell.value, cell.low, cell.high))
-    return f"{value}\n[{low}, {high}]" + (f"\nn = {cell.n:.0f}" if cell.partial else "")
+def _show(row) -> str:
+    if row.origin == "published":
+        return f"{row.value:.3f}"
+    text = f"{row.value:.3f}\n[{row.low:.3f}, {row.high:.3f}]"
+    return text + (f"\nn = {row.n:.0f}" if row.partial else "")
 
 
-def _mark(grid: list, ours: np.ndarray) -> np.ndarray:
+def _mark(values: pd.DataFrame, ours: np.ndarray) -> np.ndarray:
     """CSS of each cell: bold for a column's best as printed, italic for our best."""
-    shown = [[np.nan if c is None else round(c.value, 3) for c in row] for row in grid]
-    values = pd.DataFrame(shown)
     best = values == values.max()
     mine = (values == values[ours].max()) & ours[:, None]
     return np.select([best & mine, best, mine], [_BOTH, _BOLD, _ITALIC], "")

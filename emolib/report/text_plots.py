@@ -35,8 +35,7 @@ def color(frame: pd.DataFrame):
     The darker, the stronger the emotion; valence from red (negative) to blue (positive).
     """
     table = summarize(frame)
-    emotions = [name for name in EMOTIONS if name in table]
-    valence = [name for name in table if name == "valence"]
+    emotions, valence = (table.columns.intersection(x) for x in (EMOTIONS, ["valence"]))
     styler = table.style.format(precision=2, na_rep="").hide(axis="index")
     styler = styler.background_gradient("Greens", subset=emotions, vmin=0, vmax=1)
     styler = styler.background_gradient("RdBu", subset=valence, vmin=0, vmax=1)
