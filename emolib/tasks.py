@@ -74,58 +74,31 @@ def _sizes(train, dev, test):
 
 
 _AMOUNTS = ("no", "low amount of", "moderate amount of", "high amount of")
+_AMOUNTS = {i: f"{x} {{emotion}} can be inferred" for i, x in enumerate(_AMOUNTS)}
 _VALENCE = ("very negative", "moderately negative", "slightly negative", "neutral or mixed")
 _VALENCE += ("slightly positive", "moderately positive", "very positive")
+_VALENCE = {i: f"{x} emotional state can be inferred" for i, x in enumerate(_VALENCE, start=-3)}
 _ELEVEN = "anger anticipation disgust fear joy love optimism pessimism sadness surprise trust"
 _FIVE = ("very negative", "negative", "neutral", "positive", "very positive")
+_THREE = {-1: "negative", 0: "neutral", 1: "positive"}
+_EKMAN = ("anger", "disgust", "fear", "joy", "sadness", "surprise", "neutral")
 
-_SCORE = {
-    "kind": "score",
-    "corpus": "semeval2018",
-    "answer": "Intensity Score",
-    "metrics": ("pearson", "pearson_gold_0.5_to_1"),
-    "range": (0.0, 1.0),
-}
-_CLASS = {
-    "kind": "ordinal",
-    "corpus": "semeval2018",
-    "answer": "Intensity Class",
-    "metrics": ("pearson", "pearson_gold_not_0", "qwk", "qwk_gold_not_0"),
-    "max_new_tokens": 20,
-}
+_SCORE = {"kind": "score", "answer": "Intensity Score", "range": (0.0, 1.0)}
+_SCORE |= {"corpus": "semeval2018", "metrics": ("pearson", "pearson_gold_0.5_to_1")}
+_CLASS = {"kind": "ordinal", "answer": "Intensity Class", "max_new_tokens": 20}
+_CLASS |= {"metrics": ("pearson", "pearson_gold_not_0", "qwk", "qwk_gold_not_0")}
+_CLASS |= {"corpus": "semeval2018"}
+_LABELS = {"kind": "labels", "answer": "This tweet contains emotions", "max_new_tokens": 40}
 _EMOTION = {"emotions": EMOTIONS, "sizes": _sizes(7102, 1464, 4068)}
 _WHOLE = {"sizes": _sizes(1181, 449, 937)}
+_EC = {"stem": "E-c", "corpus": "semeval2018", "sizes": _sizes(6838, 886, 3259)}
+_EC |= {"metrics": ("jaccard", "f1_micro", "f1_macro"), "primary": 3}
 _ROWS = (
     Task("EI-reg", stem="EI-reg", **_SCORE, **_EMOTION),
-    Task(
-        "EI-oc",
-        stem="EI-oc",
-        classes={i: f"{x} {{emotion}} can be inferred" for i, x in enumerate(_AMOUNTS)},
-        **_CLASS,
-        **_EMOTION,
-    ),
+    Task("EI-oc", stem="EI-oc", classes=_AMOUNTS, **_CLASS, **_EMOTION),
     Task("V-reg", stem="Valence-reg", **_SCORE, **_WHOLE),
-    Task(
-        "V-oc",
-        stem="Valence-oc",
-        classes={
-            i: f"{x} emotional state can be inferred" for i, x in enumerate(_VALENCE, start=-3)
-        },
-        **_CLASS,
-        **_WHOLE,
-    ),
-    Task(
-        "E-c",
-        kind="labels",
-        corpus="semeval2018",
-        stem="E-c",
-        answer="This tweet contains emotions",
-        metrics=("jaccard", "f1_micro", "f1_macro"),
-        primary=3,
-        sizes=_sizes(6838, 886, 3259),
-        labels=tuple(_ELEVEN.split()),
-        max_new_tokens=40,
-    ),
+    Task("V-oc", stem="Valence-oc", classes=_VALENCE, **_CLASS, **_WHOLE),
+    Task("E-c", labels=tuple(_ELEVEN.split()), **_EC, **_LABELS),
 )
 
 # The nine data sets that no model here was trained on.
@@ -134,6 +107,10 @@ _SORTED = {"kind": "ordinal", "metrics": ("accuracy", "f1_macro"), "primary": 2,
 _VADER = _RATED | {"corpus": "vader", "range": (-4.0, 4.0), "ask": "V-reg", "draw": 1000}
 _EMOBANK = _RATED | {"corpus": "emobank", "range": (1.0, 5.0), "sizes": _sizes(8062, 1000, 1000)}
 _SST = {"corpus": "sst", "stem": "SST", "sizes": _sizes(8544, 1101, 2210)}
+_TDT = {"corpus": "tdt", "stem": "TDT", "sizes": {"train": 6248, "test": 692}}
+_GOEMOTIONS = {"corpus": "goemotions", "stem": "GoEmotions", "sizes": _sizes(43410, 5426, 5427)}
+_GOEMOTIONS |= {"metrics": ("accuracy", "f1_macro", "jaccard", "f1_micro"), "primary": 2}
+_GOEMOTIONS |= {"noun": "Text"}
 _ZERO_SHOT = (
     Task("V-A", shown="V-Amazon", stem="amazonReviewSnippets", sizes={"test": 3708}, **_VADER),
     Task("V-M", shown="V-Movies", stem="movieReviewSnippets", sizes={"test": 10605}, **_VADER),
@@ -144,29 +121,8 @@ _ZERO_SHOT = (
     Task("EmoBank-D", stem="D", **_EMOBANK),
     Task("SST", range=(0.0, 1.0), ask="V-reg", **_RATED, **_SST),
     Task("SST5", answer="Sentiment Class", classes=dict(enumerate(_FIVE)), **_SORTED, **_SST),
-    Task(
-        "TDT",
-        corpus="tdt",
-        stem="TDT",
-        answer="Intensity Class",
-        sizes={"train": 6248, "test": 692},
-        classes={-1: "negative", 0: "neutral", 1: "positive"},
-        **_SORTED,
-    ),
-    Task(
-        "GoEmotions",
-        kind="labels",
-        corpus="goemotions",
-        stem="GoEmotions",
-        answer="This tweet contains emotions",
-        metrics=("accuracy", "f1_macro", "jaccard", "f1_micro"),
-        primary=2,
-        sizes=_sizes(43410, 5426, 5427),
-        noun="Text",
-        labels=("anger", "disgust", "fear", "joy", "sadness", "surprise", "neutral"),
-        neutral="",
-        max_new_tokens=40,
-    ),
+    Task("TDT", answer="Intensity Class", classes=_THREE, **_SORTED, **_TDT),
+    Task("GoEmotions", labels=_EKMAN, neutral="", **_GOEMOTIONS, **_LABELS),
 )
 
 AAID = tuple(task.name for task in _ROWS)  # trained on, and AEB-1 when tested

@@ -4,6 +4,7 @@ import logging
 import warnings
 from pathlib import Path
 
+import pooch
 from peft import PeftConfig, PeftModel, load_peft_weights, set_peft_model_state_dict
 from tokenizers import processors
 from transformers import AutoTokenizer
@@ -101,7 +102,7 @@ def _load_file(name, quantization, adapter, device, dtype):
         limits = "without quantization, adapter or dtype (publishing.gguf makes one of an adapter)"
         raise DataError(f"{name}: llama.cpp takes a .gguf file as it is, {limits}")
     device = precision.choose_precision(device).device
-    model, weights = LlamaCpp(file, device), weight_files.hash_file(file)
+    model, weights = LlamaCpp(file, device), pooch.file_hash(file)[:16]
     _describe(model, name, weights, f"{device}, llama.cpp, {model.kind}")
     return model, _prepare(weight_files.read_tokenizer(file), name)
 

@@ -78,7 +78,7 @@ def find_gguf(name: str) -> Path:
 
 def convert(path: Path) -> str:
     """A GGUF file as a folder of fp32 safetensors in the cache; its path."""
-    target = Path(pooch.os_cache("emolib")) / "models" / f"{path.stem}-{hash_file(path)}"
+    target = Path(pooch.os_cache("emolib")) / "models" / f"{path.stem}-{pooch.file_hash(path)[:16]}"
     if target.is_dir():
         return str(target)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -99,8 +99,3 @@ def read_tokenizer(path: Path):
     """A GGUF file's tokenizer, without its weights; DataError where it is bad."""
     with explaining(path):
         return transformers.AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
-
-
-def hash_file(path: Path) -> str:
-    """Short SHA-256 of a file."""
-    return pooch.file_hash(path)[:16]
