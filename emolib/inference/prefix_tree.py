@@ -177,7 +177,9 @@ def lay(items: Sequence[Item]) -> Row:
         ends[number] = leaf.places[-1]
         branches[number] = list(range(len(ids), len(ids) + len(item.branches)))
         ids += item.branches
-        positions += [len(item.ids) + d for d in _measure_depths(item.parents)]
+        begin = len(positions)
+        for parent in item.parents:
+            positions.append(len(item.ids) if parent < 0 else positions[begin + parent] + 1)
         own = leaf.places + branches[number]
         segments.append(Segment(own, before, item.parents))
     blocks = [_make_block(group) for group in _group_by_length(segments)]
@@ -216,13 +218,6 @@ def _count_equal(first: Sequence[int], second: Sequence[int]) -> int:
     """Tokens that two sequences begin with alike, but never all of either."""
     most = min(len(first), len(second)) - 1
     return next((n for n in range(most) if first[n] != second[n]), most)
-
-
-def _measure_depths(parents: Sequence[int]) -> list[int]:
-    depths: list[int] = []
-    for parent in parents:
-        depths.append(0 if parent < 0 else depths[parent] + 1)
-    return depths
 
 
 def _group_by_length(segments: list[Segment]) -> list[list[Segment]]:

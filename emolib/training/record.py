@@ -130,6 +130,7 @@ def _train_to_the_end(trainer: Trainer, folder: Path) -> None:
         batch = size * args.gradient_accumulation_steps
         smaller = max(n for n in range(1, size // 2 + 1) if batch % n == 0)
         args.per_device_train_batch_size = trainer._train_batch_size = smaller
+        args.per_device_eval_batch_size = min(smaller, args.per_device_eval_batch_size)
         args.gradient_accumulation_steps = batch // smaller
         trainer.optimizer = trainer.lr_scheduler = None
         trainer.model.zero_grad()

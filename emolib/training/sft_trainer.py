@@ -1,5 +1,7 @@
 """TRL's SFTTrainer with one change: a micro-batch computes its shared prompts once."""
 
+from contextlib import nullcontext
+
 from datasets import Dataset
 from torch.nn.functional import cross_entropy
 from trl import SFTTrainer
@@ -74,12 +76,15 @@ class SharedPromptTrainer(ScoredEvaluation, TaskMixingSampler, SFTTrainer):
             return super().compute_loss(model, inputs, return_outputs, **kwargs)
         whole = self.accelerator.unwrap_model(model)
         _, head = tree_attention.take_body(whole)
-        if padded:
-            states, wanted = _encode_padded(whole, inputs)
-        else:
-            hidden = tree_attention.encode(whole, inputs["forest"])
-            states, wanted = hidden[inputs["places"]], inputs["labels"]
-        total = cross_entropy(head(states).float(), wanted, reduction="sum")
+        # accelerate wraps the whole model's forward pass, and this one begins below it.
+        with nullcontext() if self.args.device.type == "cpu" else self.accelerator.autocast():
+            if padded:
+                states, wanted = _encode_padded(whole, inputs)
+            else:
+                hidden = tree_attention.encode(whole, inputs["forest"])
+                states, wanted = hidden[inputs["places"]], inputs["labels"]
+            scores = head(states).float()
+        total = cross_entropy(scores, wanted, reduction="sum")
         tokens = kwargs.get("num_items_in_batch") or max(1, len(wanted))
         loss = total / tokens
         if "forks" in inputs and self.model.training:
