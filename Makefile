@@ -33,13 +33,15 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .PHONY: demo test test-slow test-all result result-check reproduce lexicons figures notebooks bench speed llamacpp browser clean
 
 # Notebooks 0 to 5; 0 runs beside 2, with a core each. 6 to 8 go deeper and are left to `test`.
-SAMPLE := HF_HUB_OFFLINE=1 $(BIN)/emolib run notebooks/runs/sample.yaml
+DEMO := HF_HUB_OFFLINE=1 $(BIN)/emolib run notebooks/runs/demo.yaml
 demo: $(VENV)/.done
 	@echo "Six notebooks on the bundled sample: about five minutes on two cores."
-	@rm -rf runs/sample && $(SAMPLE) --only 01 | head -n 1
-	@export OMP_NUM_THREADS=1; $(SAMPLE) --only 00 > runs/sample/00.log & first=$$!; \
-	  OMP_NUM_THREADS=1 $(SAMPLE) --only 02 | head -n 1; wait $$first; head -n 1 runs/sample/00.log
-	@$(SAMPLE) --only 03 --only 04 --only 05
+	@rm -rf runs/demo && mkdir -p runs/demo
+	@$(DEMO) --only 01 > runs/demo/01.log && head -n 1 runs/demo/01.log
+	@export OMP_NUM_THREADS=1; $(DEMO) --only 00 > runs/demo/00.log & first=$$!; \
+	  OMP_NUM_THREADS=1 $(DEMO) --only 02 > runs/demo/02.log; second=$$?; \
+	  wait $$first && head -q -n 1 runs/demo/0[02].log && exit $$second
+	@$(DEMO) --only 03 --only 04 --only 05
 
 # Notebooks 2 to 4 go on from one another; the others run beside them.
 NBVAL := HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -x --nbval-lax \
