@@ -38,6 +38,7 @@ demo: $(VENV)/.done
 	@echo "Six notebooks on the bundled sample: about five minutes on two cores."
 	@rm -rf runs/demo && mkdir -p runs/demo
 	@$(DEMO) --only 01 > runs/demo/01.log && head -n 1 runs/demo/01.log
+	@echo "Notebooks 0 and 2 side by side, two to three minutes ..."
 	@export OMP_NUM_THREADS=1; $(DEMO) --only 00 > runs/demo/00.log & first=$$!; \
 	  OMP_NUM_THREADS=1 $(DEMO) --only 02 > runs/demo/02.log; second=$$?; \
 	  wait $$first && head -q -n 1 runs/demo/0[02].log && exit $$second

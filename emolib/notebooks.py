@@ -114,10 +114,11 @@ def run(file: str | Path, only: Collection[str] = ()) -> list[Path]:
     done = []
     options = {"kernel_name": "python3", "progress_bar": False, "cwd": str(files.place("."))}
     for path in find_notebooks(only):
+        print(f"{path.name} ...", end=" ", flush=True)
         started = time.perf_counter()
         own = {name: given[name] for name in read_parameters(path) if name in given}
         papermill.execute_notebook(path, target / path.name, own, **options)
-        print(f"{path.name:28} {time.perf_counter() - started:4.0f} s", flush=True)
+        print(f"{time.perf_counter() - started:.0f} s", flush=True)
         done.append(target / path.name)
     return done
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from emolib import DataError, models
-from emolib.models import catalog, precision
+from emolib.models import catalog, precision, weight_files
 
 PROMPT = "Human: \nTask: How sad? Tweet: rain again. Assistant:\n"
 
@@ -191,6 +191,25 @@ def test_bad_gguf_file_is_an_error_and_leaves_nothing(monkeypatch, tmp_path, con
     with pytest.raises(DataError, match=rf"a\.gguf: {reason}"):
         models.load(tmp_path / "a.gguf")
     assert [p for p in (tmp_path / "cache").rglob("*") if p.name != "models"] == []
+
+
+def test_unpacked_gguf_of_another_process_stays(monkeypatch, tmp_path):
+    """Two start at once: what the first unpacked, and may be reading, is not replaced."""
+    monkeypatch.setattr(pooch, "os_cache", lambda _: tmp_path)
+    (tmp_path / "a.gguf").write_bytes(b"any")
+    target = tmp_path / "models" / f"a-{pooch.file_hash(tmp_path / 'a.gguf')[:16]}"
+
+    class Model:
+        def save_pretrained(self, folder):
+            for place, text in ((target, "first"), (folder, "second")):
+                place.mkdir(parents=True, exist_ok=True)
+                (place / "weights").write_text(text)
+
+    monkeypatch.setattr(weight_files, "_read_weights", lambda *_, **__: Model())
+    monkeypatch.setattr(weight_files, "read_tokenizer", lambda _: Model())
+    assert weight_files.convert(tmp_path / "a.gguf") == str(target)
+    assert (target / "weights").read_text() == "first"
+    assert [path.name for path in target.parent.iterdir()] == [target.name]
 
 
 def test_merged_model_answers_as_with_its_adapter_apart(run, tiny_model):

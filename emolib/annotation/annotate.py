@@ -48,7 +48,7 @@ def annotate(texts: Iterable[str], model: str = DEFAULT_MODEL, **settings) -> pd
 class Annotator:
     """A model, loaded once, that annotates any number of batches of texts.
 
-    `columns`: name -> pandas type of what it adds but `reason`. `settings`: what decides values.
+    `columns`: name -> pandas type, without `reason`. `settings`: all that decides the values.
     """
 
     def __init__(self, model: str = DEFAULT_MODEL, **settings):

@@ -43,7 +43,7 @@ def annotate_file(
     `annotate`; an `Annotator` as `model` has its own. TARGET.run holds the record (settings,
     hashes, versions, rows per second, peak memory) and, until the end, the finished chunks: with
     `files.resume` a killed run goes on there, if there is one, and ends with the same bytes as an
-    undisturbed one. After Ctrl-C the finished rows stand in TARGET, `.partial` before its ending.
+    undisturbed one. After Ctrl-C the finished rows are in a file such as out.partial.csv.
 
     DataError, before anything is computed, for a source that cannot be read; for a target or an
     unfinished run that is there already, unless `files` says to resume or overwrite; and for a run

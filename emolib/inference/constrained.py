@@ -172,9 +172,7 @@ def pad(tokenizer, sequences: list, side: str, device):
 
 
 def _fill(questions, compute: Callable) -> list[np.ndarray]:
-    """Probabilities per question; `compute` gives logits [prompts, forks, candidates] of the
-    questions that have the same choices.
-    """
+    """Probabilities per question; `compute` gives the logits of those with the same choices."""
     groups: dict[int, list[int]] = {}
     for number, question in enumerate(questions):
         groups.setdefault(id(question.choices), []).append(number)

@@ -153,8 +153,8 @@ def _constrain(rows, model, tokenizer, folder: Path, chosen: Settings) -> dict:
     found = {"shared": shared}
     if shared:  # else prompts are computed whole, once per fork of their answers
         found["tokens_of_prompts"] = sum(len(item.ids) for item in items)
-        rows = ([items[n] for n in batch] for batch in batches)
-        found["tokens_computed"] = sum(map(prefix_tree.count, rows))
+        parts = ([items[n] for n in batch] for batch in batches)
+        found["tokens_computed"] = sum(map(prefix_tree.count, parts))
     return found
 
 

@@ -144,7 +144,7 @@ def copy_adapter(start: str | Path, model) -> str:
     """Weights of another adapter into the model's own, which has to be alike.
 
     `start`: a run, an adapter folder or a bundled one's name; `model` has an adapter of PEFT's. The
-    hash of what was copied. DataError where it is no adapter, or of other rank, alpha or layers.
+    hash of what was copied. DataError if it is no adapter, or its rank, alpha or layers differ.
     """
     place = start if start in catalog.BUNDLED else files.place(start)
     folder, own = split_adapter(place, None)[1], getattr(model, "peft_config", {}).get("default")

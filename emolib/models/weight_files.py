@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import transformers
 from huggingface_hub import hf_hub_download
 from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, cached_file
 
-from emolib import DataError, files
+from emolib import DataError
 from emolib.models.catalog import ALIASES, BUNDLED, SERIES
 
 MOST_LAYERS = 1000  # far more than any model has; a file may lie
@@ -85,13 +86,15 @@ def convert(path: Path) -> str:
     # Explicit, because what happens otherwise depends on installed packages.
     options = {"quantization_config": transformers.GgufConfig(dequantize=True)}
     options["dtype"] = torch.float32
-    with files.replacing(target) as temporary:
-        temporary.mkdir()
+    with tempfile.TemporaryDirectory(dir=target.parent) as temporary:
+        made = Path(temporary, target.name)
         try:
-            _read_weights(path.parent, path.name, **options).save_pretrained(temporary)
-            read_tokenizer(path).save_pretrained(temporary)
+            _read_weights(path.parent, path.name, **options).save_pretrained(made)
+            read_tokenizer(path).save_pretrained(made)
         except Exception as error:  # the reader's own errors are of every kind
             raise DataError(f"{path}: not a readable GGUF model: {error}") from error
+        if not target.is_dir():  # another process, which may be reading it by now, was not first
+            made.rename(target)
     return str(target)
 
 

@@ -11,8 +11,7 @@ from emolib import DataError, files, runs
 def export(run: str | Path, folder: str | Path) -> Path:
     """Writes a finished run's record and adapter, its weights in float16; the folder.
 
-    The folder's name loads like the run itself. DataError if the run is not finished or has no
-    adapter.
+    Its name loads like the run's. DataError for a run that is not finished or has no adapter.
     """
     record, folder, adapter = runs.read(run), Path(folder), Path(run) / "adapter"
     weights = adapter / "adapter_model.safetensors"

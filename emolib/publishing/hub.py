@@ -121,7 +121,7 @@ def _push_run(run, repo: str, folder: str | Path, given: dict, *inside: str) -> 
     chosen, home = _read_settings(given, repo), Path(BUNDLED.get(str(run), run))
     record, merging = runs.read(home), "model" in inside
     if record.get("kind") != "finetune" or "finished" not in record:
-        raise DataError(f"{home}: no finished fine-tuning run: call finetune again")
+        raise DataError(f"{home}: no finished fine-tuning run: train it to its end")
     found = [home / name for name in inside if list((home / name).glob("*.safetensors"))]
     if not found:
         raise DataError(f"{home}: no weights in {' or '.join(inside)}/")

@@ -31,7 +31,7 @@ def train(trainer: Trainer, run: str | Path, settings: dict, **results) -> Path:
     The folder holds adapter/ (or model/, where all weights are tuned) of the best step with its
     model card, run.json (settings, versions, seed, commit, results) and checkpoints/. A finished
     run is not trained again; an interrupted one goes on from its last whole checkpoint and ends
-    with the weights of an uninterrupted one. Where memory runs out, micro-batches alone are halved.
+    with the weights of an uninterrupted one. Where memory runs out, micro-batches are halved.
 
     `settings` is all that decides the result, with the base model's name as "model"; `results` are
     kept beside it. Under a launcher the first process writes.
