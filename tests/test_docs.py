@@ -5,7 +5,7 @@ import importlib
 
 import pytest
 
-NAMES = "data.leakage annotation.columns data.parsing annotation.read_files tasks"
+NAMES = "data.leakage annotation.columns data.parsing annotation.formats.read_files tasks"
 NAMES += " evaluation.conformal baselines.api publishing.cards models.catalog"
 
 

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from emolib import DataError
-from emolib.annotation import read_files, write_files
+from emolib.annotation.formats import read_files, write_files
 from emolib.data import corpora, parsing, prompts, release
 from emolib.tasks import TASKS
 

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from emolib import DataError
-from emolib.annotation import read_files, write_files
+from emolib.annotation.formats import read_files, write_files
 
 TEXTS = ["007", 'say "so"', "one\ntwo\r\nthree", "a\rb", "", "NA", "1.0", "怒り, 😀\u2028"]
 ODD = ["-5", "@name", " lead and trail ", "\t", "'", "None", "true", "\x00", "\\n"]

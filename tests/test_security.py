@@ -16,8 +16,9 @@ import pytest
 import torch
 
 from emolib import DataError, models, notebooks
-from emolib.annotation import annotate_file, read_files
+from emolib.annotation import annotate_file
 from emolib.annotation.annotate import Annotator
+from emolib.annotation.formats import read_files
 from emolib.data import prompts
 from emolib.inference import predict
 

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from emolib.annotation import write_files
+from emolib.annotation.formats import write_files
 
 
 def load(path) -> list[dict]:

@@ -11,8 +11,8 @@ from tqdm import tqdm
 from emolib import DataError, runs
 from emolib.annotation.backends import LanguageModel, Lexicon
 from emolib.annotation.columns import list_columns
+from emolib.annotation.formats.write_files import sanitize
 from emolib.annotation.settings import DEFAULT_MODEL, ModelSettings
-from emolib.annotation.write_files import sanitize
 from emolib.baselines import lexicons
 from emolib.data.prompts import FORMS
 from emolib.tasks import AAID

@@ -19,9 +19,9 @@ import pyarrow as pa
 from tqdm import tqdm
 
 from emolib import DataError, runs
-from emolib.annotation import read_files, write_files
 from emolib.annotation.annotate import Annotator
 from emolib.annotation.columns import check_free
+from emolib.annotation.formats import read_files, write_files
 from emolib.annotation.settings import DEFAULT_MODEL
 from emolib.annotation.settings import FileSettings as Settings
 from emolib.files import replacing

@@ -17,8 +17,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from emolib import DataError
+from emolib.annotation.formats.write_files import sanitize
 from emolib.annotation.settings import Format
-from emolib.annotation.write_files import sanitize
 
 FORMATS = get_args(Format)
 _TEXTS = (pa.string(), pa.large_string(), pa.string_view(), pa.null())

@@ -1,0 +1,1 @@
+"""Files of texts: read in chunks, written whole or not at all."""
