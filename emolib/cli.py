@@ -22,6 +22,8 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, **_LOOKS)
 _INPUT = "CSV, TSV, JSONL, Parquet or .txt (a text per line); - is standard input, by default lines"
 _OUTPUT = "CSV, TSV, JSONL or Parquet, by its ending; - is standard output"
 _MODEL = "a run, an adapter or model folder, a Hub id, a .gguf; or vader, textblob: valence alone"
+_RANGE = "the scale of ratings: anger=1:7, or words from the lowest: anger=none,some,much"
+_FIT = "fits scales, cut points and thresholds to the ratings; keeps them in calibration.json"
 _DONE = "{rows_judged} of them annotated in {seconds:.0f} s ({rows_per_second:.1f} rows/s), peak"
 _DONE += " memory {peak_memory_mb} MB"
 _WHAT = Argument(help="builder: the code that builds AAID")
@@ -118,6 +120,76 @@ def _annotate(source: str, target: str, *given, **settings) -> None:
             return
     found = runs.read(f"{path}.run")
     typer.echo(f"{path}: {found['settings']['rows']} rows, {_DONE.format(**found)}", err=True)
+
+
+@_command
+@_add_settings
+def validate(
+    source: Annotated[str, Argument(metavar="INPUT", help="a file of texts and ratings of them")],
+    folder: Annotated[str, Argument(metavar="FOLDER", help="for the report")],
+    gold: Annotated[list[str], Option(help="anger=my_anger; several raters: anger=r1,r2")],
+    range: Annotated[list[str] | None, Option(help=_RANGE)] = None,
+    text_column: Annotated[str, Option(help="that holds the texts")] = "text",
+    model: Annotated[str, Option(help=_MODEL)] = DEFAULT_MODEL,
+    fit: Annotated[
+        bool, Option("--fit", help="and keep what was fitted as calibration.json")
+    ] = False,
+    **settings,
+):
+    """Compares annotations with people's ratings, and writes a report: HTML, Markdown, CSV.
+
+    Texts that are not annotated yet are annotated first. --gold names a column of the annotations,
+    or an emotion or valence, and the column of INPUT that holds the ratings; repeat it for more.
+    Each figure has a 95 % interval; a paragraph for the methods section stands in the report. With
+    --fit scales, cut points and thresholds are fitted to the ratings, and measured on texts that
+    they were not fitted to: emolib annotate --calibration FOLDER/calibration.json takes them.
+
+    Example: emolib validate coded.csv report/ --text-column body --gold anger=my_anger --range
+    anger=1:7 --gold joy=has_joy
+    """
+    from emolib.annotation import validate as validating
+    from emolib.annotation.validation import fitting, ratings
+    from emolib.report import style, validation_report
+
+    files = FileSettings(**{each.name: settings.pop(each.name) for each in fields(FileSettings)})
+    pairs = ratings.read_options(gold, "--gold"), ratings.read_options(range or [], "--range")
+    about = {"text_column": text_column, "model": model, "fit": fit, "files": files}
+    found = validating.validate_file(source, folder, *pairs, **about, **settings)
+    style.set_style()
+    path = validation_report.write(found, folder)
+    if fit:
+        fitting.write(Path(folder, "calibration.json"), found.fits, **found.about)
+    return "\n".join([*found.notes, validation_report.describe(found), f"Report: {path}"])
+
+
+@_command
+def sample(
+    source: Annotated[str, Argument(metavar="INPUT", help="a file of texts")],
+    target: Annotated[str, Argument(metavar="OUTPUT", help="the rows to rate")],
+    n: Annotated[int, Option(help="how many rows")] = 300,
+    strata: Annotated[str | None, Option(help="a column: as many rows of each value")] = None,
+    text_column: Annotated[str, Option(help="that holds the texts")] = "text",
+    seed: Annotated[int, Option(help="another one draws other rows")] = 0,
+):
+    """Draws rows at random for people to rate, and keeps their probabilities.
+
+    Fill in a column of ratings, and give the file to emolib validate; or correct estimates with it,
+    see notebook 10 (emolib.annotation.estimate). Do not choose rows by hand instead.
+
+    Example: emolib sample tweets.csv to_rate.csv --n 300 --strata party
+    """
+    import pandas as pd
+
+    from emolib.annotation import estimate
+    from emolib.annotation.formats import read_files, write_files
+
+    if Path(target).exists():
+        raise DataError(f"{target}: there already: take another name, or remove it")
+    format = read_files.find_format(target)
+    rows = read_files.read(read_files.inspect(source, text_column), 10_000)
+    drawn = estimate.sample(pd.concat(rows, ignore_index=True), n, strata, seed)
+    write_files.write([drawn], target, format)
+    return f"{target}: {len(drawn)} rows to rate"
 
 
 @_command

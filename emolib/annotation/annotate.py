@@ -13,6 +13,7 @@ from emolib.annotation.backends import LanguageModel, Lexicon
 from emolib.annotation.columns import list_columns
 from emolib.annotation.formats.write_files import sanitize
 from emolib.annotation.settings import DEFAULT_MODEL, ModelSettings
+from emolib.annotation.validation import fitting
 from emolib.baselines import lexicons
 from emolib.data.prompts import FORMS
 from emolib.tasks import AAID
@@ -64,6 +65,10 @@ class Annotator:
         self._backend = Lexicon(model) if lexicon else LanguageModel(model, tasks, chosen)
         self.settings = {"tasks": tasks, "coverage": chosen.coverage, **self._backend.settings}
         self.settings |= {name: getattr(chosen, name) for name in least}
+        self._fits = None
+        if chosen.calibration:
+            self._fits = _read_fits(chosen, self.columns, self.settings)
+            self.settings["fits"] = {part: self._fits[part] for part in fitting.PARTS}
 
     def __call__(self, texts: Iterable[str], advance: Callable | None = None) -> pd.DataFrame:
         """As `annotate`; `advance` is called with how many more texts are done.
@@ -115,6 +120,9 @@ class Annotator:
         predicted = iter(self._backend.predict(usable, report))
         rows = [({}, reason) if reason else next(predicted) for reason in reasons]
         table = [[values.get(name, np.nan) for name in self.columns] for values, _ in rows]
+        if self._fits:
+            frame = pd.DataFrame(table, columns=list(self.columns), dtype=float)
+            table = fitting.apply(frame, self._fits).to_numpy()
         return list(zip(np.round(table, DIGITS), (reason for _, reason in rows), strict=True))
 
     def _store(self, new: dict) -> None:
@@ -129,6 +137,19 @@ def _choose_tasks(model: str, wanted: list[str]) -> list[str]:
         if task not in possible:
             raise DataError(f"task {task!r}: {who} predicts {', '.join(possible)}")
     return [task for task in possible if not wanted or task in wanted]
+
+
+def _read_fits(chosen: ModelSettings, columns: dict, settings: dict) -> dict:
+    fits = fitting.read(chosen.calibration, columns)
+    if chosen.coverage is not None:
+        raise DataError(
+            "coverage: its intervals are on SemEval's scale, not on that of calibration"
+        )
+    about = fits["about"]
+    names = ("weights", "adapter_weights") if about.get("weights") else ("model",)
+    if about.get("model") and any(about.get(name) != settings.get(name) for name in names):
+        raise DataError(f"{chosen.calibration}: fitted for {about['model']}, not for this model")
+    return fits
 
 
 def _refuse(text) -> str | None:

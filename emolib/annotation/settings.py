@@ -11,6 +11,7 @@ Format = Literal["csv", "tsv", "jsonl", "parquet", "lines"]
 _TASKS = "EI-reg, EI-oc, V-reg, V-oc or E-c; repeat it for more, leave it out for all"
 _DTYPE = "float32, bfloat16 (faster where the machine has it), float16; else the device decides"
 _FORM = "of the prompts: paper, plain or chat; else the one the adapter was trained on, or paper"
+_FITS = "a JSON file of `emolib validate --fit`: scales, cut points and thresholds of your own"
 _FORMULAS = "for spreadsheets: an apostrophe before cells that begin like a formula (= + - @)"
 
 
@@ -26,6 +27,7 @@ class ModelSettings:
     tasks: Annotated[list[str] | None, _explain(_TASKS, "--task")] = None
     max_tokens: Annotated[int, _explain("of a text; the rest is not read, see `reason`")] = 512
     coverage: Annotated[float | None, _explain("of scores' intervals: 0.8, 0.9 or 0.95")] = None
+    calibration: Annotated[str | None, _explain(_FITS)] = None
     dtype: Annotated[str | None, _explain(_DTYPE)] = None
     quantization: Annotated[str | None, _explain("nf4 or int8")] = None
     adapter: str | None = None  # see models.load

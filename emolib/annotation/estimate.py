@@ -1,0 +1,249 @@
+"""Estimates from annotated texts that survive the tool's errors, and the rows to rate for them.
+
+Scores of a tool that errs differently in two groups bias whatever is computed from them, however
+many texts there are. Ratings of a random part of the texts mend that. Two estimators are here:
+
+- DSL, design-based supervised learning (Egami et al. 2023, arXiv 2306.04746): a cross-fitted model
+  predicts the rating from the tool's answer and the other variables; its errors on the rated texts,
+  divided by each text's probability of being rated, are added;
+- PPI, prediction-powered inference (Angelopoulos et al. 2023), in its form with a weight for the
+  tool's answers (PPI++): with a useless tool it falls back on the ratings alone.
+
+Both solve the estimating equation of a linear or logistic regression for pseudo-outcomes
+
+    y = m + rated / probability * (rating - m)        m: what is predicted of every text
+
+whose mean is that of the ratings whatever m is. Standard errors are of the sandwich form.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+import statsmodels.api as sm
+from patsy import PatsyError, dmatrix
+from scipy import optimize, stats
+from sklearn.linear_model import LinearRegression
+from sklearn.model_selection import KFold
+
+from emolib import DataError
+
+ESTIMATORS = ("naive", "rated texts alone", "DSL", "PPI")
+PROBABILITY, ROW = "probability", "row"  # columns of `sample`
+_LEAST = 30  # rated texts
+_FOLDS = 10
+
+
+def estimate(
+    table: pd.DataFrame,
+    rated: str,
+    predicted: str,
+    terms: str = "1",
+    probability: str | float | None = None,
+    family: str = "linear",
+    range: tuple[float, float] | None = None,
+    model=None,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """A row per estimator and term: estimator, term, estimate, se, low, high (95 %), n.
+
+    `table`: one row per text, with the people's ratings in the column `rated` (missing where a text
+    was not rated) and the tool's answers in `predicted`, which no row lacks. `terms`: what the
+    outcome depends on, as a formula's right side: "1" is the mean; "party" the difference between
+    groups; "age + C(party)" a regression. `probability`: the column of `sample`, or a number; None:
+    every text was as likely to be rated. `family`: "linear", or "logistic" for ratings 0 and 1.
+    `range`: the raters' scale, when `predicted` is a score from 0 to 1: (1, 7); it concerns the
+    naive estimate alone, which takes the tool's answers for ratings. `model`: a scikit-learn
+    regressor for DSL, else a linear regression on the answer and the terms.
+
+    The rows that were rated must be a random draw with known probabilities: those somebody found
+    interesting will not do. DataError for fewer than 30 ratings, missing answers, probabilities
+    outside (0, 1], and ratings that a logistic regression cannot take.
+    """
+    outcome, chance, answers = _read(table, rated, predicted, probability)
+    design = _read_terms(table, terms)
+    known, names, x = ~np.isnan(outcome), list(design.columns), design.to_numpy(float)
+    _check_family(family, outcome[known], rated)
+    low, high = range or (0.0, 1.0)
+    naive = low + (high - low) * answers
+    weight = np.where(known, 1 / chance, 0.0)
+    filled = np.where(known, outcome, 0.0)
+    generator = LinearRegression() if model is None else model
+    fitted = _predict_ratings(generator, outcome, np.column_stack([answers, x]), known, seed)
+
+    def correct(expected):
+        return expected + weight * (filled - expected)
+
+    rows = {"naive": _solve(x, naive, family)}
+    rows["rated texts alone"] = _solve(x, outcome, family, known, weight)
+    rows["DSL"] = _solve(x, correct(fitted), family)
+    rows["PPI"] = _solve(x, correct(_tune(x, naive, correct, family) * naive), family)
+    counts = {name: len(table) for name in ESTIMATORS} | {"rated texts alone": int(known.sum())}
+    return pd.DataFrame(
+        {"estimator": name, "term": term, **each, "n": counts[name]}
+        for name in ESTIMATORS
+        for term, each in zip(names, _describe(*rows[name]), strict=True)
+    )
+
+
+def _read(table: pd.DataFrame, rated: str, predicted: str, probability):
+    for name in (rated, predicted, *([probability] if isinstance(probability, str) else [])):
+        if name not in table:
+            raise DataError(
+                f"no column {name!r}: there are {', '.join(map(str, table.columns[:20]))}"
+            )
+    outcome, answers = (_to_numbers(table[name], name) for name in (rated, predicted))
+    if missing := int(np.isnan(answers).sum()):
+        raise DataError(f"{predicted}: {missing} of {len(table)} texts have no answer: drop them")
+    known = ~np.isnan(outcome)
+    if known.sum() < _LEAST:
+        raise DataError(f"{rated}: {known.sum()} ratings, expected {_LEAST} or more (better 200)")
+    if isinstance(probability, str):
+        chance = _to_numbers(table[probability], probability)
+    else:
+        chance = np.full(len(table), known.mean() if probability is None else probability)
+    if not ((chance[known] > 0) & (chance[known] <= 1)).all():
+        raise DataError(f"{probability}: probabilities of rated texts, above 0 and at most 1")
+    return outcome, chance, answers
+
+
+def _list(table: pd.DataFrame) -> str:
+    return ", ".join(map(str, table.columns[:20]))
+
+
+def _to_numbers(column: pd.Series, name: str) -> np.ndarray:
+    try:
+        return pd.to_numeric(column).astype(float).to_numpy()
+    except (ValueError, TypeError) as error:
+        raise DataError(f"{name}: expected numbers, 1 and 0 for yes and no ({error})") from None
+
+
+def _read_terms(table: pd.DataFrame, terms: str) -> pd.DataFrame:
+    try:
+        design = dmatrix(terms, table, return_type="dataframe", NA_action="raise")
+    except (PatsyError, NameError, SyntaxError, KeyError) as error:
+        raise DataError(f"terms {terms!r}: {error}") from None
+    if np.linalg.matrix_rank(design.to_numpy()) < design.shape[1]:
+        raise DataError(f"terms {terms!r}: some columns are sums of others, or constant")
+    return design
+
+
+def _check_family(family: str, ratings: np.ndarray, rated: str) -> None:
+    if family not in ("linear", "logistic"):
+        raise DataError(f"family {family!r}: expected linear or logistic")
+    if family == "logistic" and not set(np.unique(ratings)) == {0.0, 1.0}:
+        raise DataError(f"{rated}: a logistic regression takes ratings 0 and 1, both of them")
+
+
+def _predict_ratings(model, outcome, inputs, known, seed: int) -> np.ndarray:
+    """What the model expects the raters to say, of every text from others alone."""
+    rows, found = np.flatnonzero(known), np.zeros(len(outcome))
+    for train, held_out in KFold(_FOLDS, shuffle=True, random_state=seed).split(rows):
+        model.fit(inputs[rows[train]], outcome[rows[train]])
+        found[~known] += model.predict(inputs[~known]) / _FOLDS if not known.all() else 0
+        found[rows[held_out]] = model.predict(inputs[rows[held_out]])
+    return found
+
+
+def _solve(x, y, family: str, kept=None, weight=None):
+    """Coefficients and their covariance: sum of weight x (y - mean(x b)) is 0."""
+    if kept is not None:
+        x, y, weight = x[kept], y[kept], weight[kept]
+    weight = np.ones(len(x)) if weight is None else weight
+    if family == "linear":
+        fit = sm.WLS(y, x, weights=weight).fit(cov_type="HC0")
+        return fit.params, fit.cov_params()
+
+    # Pseudo-outcomes may leave [0, 1], where packages refuse to fit a logistic regression.
+    def gap(b):
+        mean = _expit(x @ b)
+        slope = -(x * (weight * mean * (1 - mean))[:, None]).T @ x
+        return x.T @ (weight * (y - mean)), slope
+
+    found = optimize.root(gap, np.zeros(x.shape[1]), jac=True)
+    if not found.success:
+        raise DataError("the logistic regression has no solution: fewer terms, or more ratings")
+    inverse = np.linalg.inv(gap(found.x)[1])
+    parts = x * (weight * (y - _expit(x @ found.x)))[:, None]
+    return found.x, inverse @ (parts.T @ parts) @ inverse
+
+
+def _expit(z: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-np.clip(z, -30, 30)))
+
+
+def _tune(x, naive, correct, family: str) -> float:
+    """The weight of the tool's answers, in [0, 1], with the least sum of variances."""
+
+    def spread(weight: float) -> float:
+        return float(np.trace(_solve(x, correct(weight * naive), family)[1]))
+
+    return float(optimize.minimize_scalar(spread, bounds=(0, 1), method="bounded").x)
+
+
+def _describe(values: np.ndarray, covariance: np.ndarray) -> list[dict[str, float]]:
+    errors = np.sqrt(np.diag(covariance))
+    reach = stats.norm.ppf(0.975) * errors
+    ends = zip(values, errors, values - reach, values + reach, strict=True)
+    return [dict(zip(("estimate", "se", "low", "high"), map(float, x), strict=True)) for x in ends]
+
+
+def sample(table: pd.DataFrame, n: int, strata: str | None = None, seed: int = 0) -> pd.DataFrame:
+    """`n` rows to rate, in the table's order, with their place in it and their probability.
+
+    Adds `row` (from 0) and `probability`, which `estimate` needs. At random, or, with `strata`, as
+    many of each value of that column as there are (a small group is taken whole and the others get
+    more); a column of more than ten different numbers is cut at its quintiles. DataError for an n
+    that is not between 1 and the number of rows, and for a column or names in the way.
+    """
+    if clash := [name for name in (ROW, PROBABILITY) if name in table]:
+        raise DataError(f"sample: there is a column {clash[0]!r} already: rename it")
+    if not 1 <= n <= len(table):
+        raise DataError(f"n is {n}, expected 1 to {len(table)}, the number of rows")
+    if strata is not None and strata not in table:
+        raise DataError(f"strata: no column {strata!r}: there are {_list(table)}")
+    groups = pd.Series(0, table.index) if strata is None else _cut(table[strata])
+    sizes = groups.value_counts(dropna=False).sort_index()
+    wanted = _share_out(n, sizes.to_numpy())
+    generator, rows, chances = np.random.default_rng(seed), [], []
+    numbers = groups.to_numpy()
+    for value, size, take in zip(sizes.index, sizes, wanted, strict=True):
+        there = np.flatnonzero(pd.isna(numbers) if pd.isna(value) else numbers == value)
+        rows += generator.choice(there, take, replace=False).tolist()
+        chances += [take / size] * int(take)
+    found = pd.DataFrame({ROW: rows, PROBABILITY: chances}).sort_values(ROW, ignore_index=True)
+    return pd.concat([table.iloc[found[ROW]].reset_index(drop=True), found], axis=1)
+
+
+def _cut(column: pd.Series) -> pd.Series:
+    numbers = pd.to_numeric(column, errors="coerce")
+    if numbers.notna().sum() == column.notna().sum() and numbers.nunique() > 10:
+        return pd.qcut(numbers, 5, labels=False, duplicates="drop")
+    return column.astype("str")
+
+
+def _share_out(n: int, sizes: np.ndarray) -> np.ndarray:
+    """How many of each group: the same number, as far as there are so many."""
+    taken = np.zeros(len(sizes), dtype=int)
+    while n > taken.sum():
+        room = np.flatnonzero(taken < sizes)
+        more = max(1, (n - taken.sum()) // len(room))
+        for group in room[: n - taken.sum()]:
+            taken[group] += min(more, sizes[group] - taken[group])
+    return taken
+
+
+def join(table: pd.DataFrame, rated: pd.DataFrame, columns: Mapping[str, str] | list[str]):
+    """The annotated table with the ratings of a sample of it beside: `columns` and probability.
+
+    `rated`: what `sample` gave, with ratings filled in. DataError for rows that are not in the
+    table or stand there twice.
+    """
+    columns = list(columns)
+    if absent := [name for name in (ROW, PROBABILITY, *columns) if name not in rated]:
+        raise DataError(f"no column {absent[0]!r} in the rated sample")
+    rows = _to_numbers(rated[ROW], ROW)
+    if not (set(rows) <= set(range(len(table))) and len(set(rows)) == len(rows)):
+        raise DataError(f"{ROW}: expected numbers of rows from 0 to {len(table) - 1}, each once")
+    beside = rated[[PROBABILITY, *columns]].set_axis(rows.astype(int))
+    return table.reset_index(drop=True).join(beside)

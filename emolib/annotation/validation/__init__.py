@@ -1,0 +1,1 @@
+"""Annotations beside the ratings that people gave to the same texts."""
