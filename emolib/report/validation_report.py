@@ -144,9 +144,7 @@ def _shape_measures(measures: pd.DataFrame) -> pd.DataFrame:
     ends = zip(measures["low"].map(_spell), measures["high"].map(_spell), strict=True)
     table = measures[["column", "fit", "measure", "value"]].assign(
         measure=measures["measure"].replace(NAMES),
-        interval=[
-            "" if np.isnan(low) else f"{_spell(low)} to {_spell(high)}" for low, high in ends
-        ],
+        interval=[f"{low} to {high}" if low else "" for low, high in ends],
         n=measures["n"],
     )
     return table if measures["fit"].nunique() > 1 else table.drop(columns="fit")
