@@ -46,12 +46,12 @@ def _command(function):
         try:
             result = function(*given, **named)
         except DataError as error:
-            typer.echo(f"emolib {function.__name__}: {error}", err=True)
+            typer.echo(f"emolib {function.__name__.strip('_')}: {error}", err=True)
             raise typer.Exit(1) from None
         if result is not None:
             typer.echo(result)
 
-    return app.command()(call)
+    return app.command(function.__name__.strip("_"))(call)
 
 
 def _add_settings(command):
@@ -190,6 +190,21 @@ def sample(
     drawn = estimate.sample(pd.concat(rows, ignore_index=True), n, strata, seed)
     write_files.write([drawn], target, format)
     return f"{target}: {len(drawn)} rows to rate"
+
+
+@_command
+def _app(
+    model: Annotated[str, Option(help=_MODEL)] = DEFAULT_MODEL,
+    port: Annotated[int, Option(help="0: one that is free")] = 0,
+    browser: Annotated[bool, Option(" /--no-browser", help="only print the address")] = True,
+):
+    """Opens a page in the browser: annotate a sentence or a file without programming.
+
+    It runs on this machine, for this machine alone; nothing leaves it.
+    """
+    from emolib.app import serve
+
+    serve.serve(model, port, browser)
 
 
 @_command

@@ -74,10 +74,20 @@ def estimate(
     def correct(expected):
         return expected + weight * (filled - expected)
 
+    draw = {"known": known, "chance": chance, "outcome": filled}
     rows = {"naive": _solve(x, naive, family)}
-    rows["rated texts alone"] = _solve(x, outcome, family, known, weight)
-    rows["DSL"] = _solve(x, correct(fitted), family)
-    rows["PPI"] = _solve(x, correct(_tune(x, naive, correct, family) * naive), family)
+    rows["rated texts alone"] = _solve(x, filled, family, weight, draw)
+    rows["DSL"] = _solve(x, correct(fitted), family, None, draw | {"expected": fitted})
+
+    def lean_on_tool(share: float):
+        expected = share * naive
+        return _solve(x, correct(expected), family, None, draw | {"expected": expected})
+
+    # PPI++: the weight of the tool's answers with the least sum of variances.
+    spread = optimize.minimize_scalar(
+        lambda share: np.trace(lean_on_tool(share)[1]), bounds=(0, 1), method="bounded"
+    )
+    rows["PPI"] = lean_on_tool(spread.x)
     counts = {name: len(table) for name in ESTIMATORS} | {"rated texts alone": int(known.sum())}
     return pd.DataFrame(
         {"estimator": name, "term": term, **each, "n": counts[name]}
@@ -145,15 +155,23 @@ def _predict_ratings(model, outcome, inputs, known, seed: int) -> np.ndarray:
     return found
 
 
-def _solve(x, y, family: str, kept=None, weight=None):
+def _solve(x, y, family: str, weight=None, draw: dict | None = None):
     """Coefficients and their covariance: sum of weight x (y - mean(x b)) is 0."""
-    if kept is not None:
-        x, y, weight = x[kept], y[kept], weight[kept]
     weight = np.ones(len(x)) if weight is None else weight
     if family == "linear":
-        fit = sm.WLS(y, x, weights=weight).fit(cov_type="HC0")
-        return fit.params, fit.cov_params()
+        values = sm.WLS(y, x, weights=weight).fit().params
+        mean, slope = x @ values, weight
+    else:
+        values = _solve_logistic(x, y, weight)
+        mean = _expit(x @ values)
+        slope = weight * mean * (1 - mean)
+    inverse = np.linalg.inv((x * slope[:, None]).T @ x)
+    parts = x * (weight * (y - mean))[:, None]
+    spread = parts.T @ parts - (_save(x, mean, **draw) if draw else 0)
+    return values, inverse @ spread @ inverse
 
+
+def _solve_logistic(x, y, weight) -> np.ndarray:
     # Pseudo-outcomes may leave [0, 1], where packages refuse to fit a logistic regression.
     def gap(b):
         mean = _expit(x @ b)
@@ -163,22 +181,25 @@ def _solve(x, y, family: str, kept=None, weight=None):
     found = optimize.root(gap, np.zeros(x.shape[1]), jac=True)
     if not found.success:
         raise DataError("the logistic regression has no solution: fewer terms, or more ratings")
-    inverse = np.linalg.inv(gap(found.x)[1])
-    parts = x * (weight * (y - _expit(x @ found.x)))[:, None]
-    return found.x, inverse @ (parts.T @ parts) @ inverse
+    return found.x
+
+
+def _save(x, mean, known, chance, outcome, expected=None) -> np.ndarray:
+    """The variance that a draw of fixed size saves over one that tosses a coin for each text.
+
+    Texts of one probability are taken for one stratum.
+    """
+    saved = np.zeros((x.shape[1], x.shape[1]))
+    errors = x * (outcome - (mean if expected is None else expected))[:, None]
+    for p in np.unique(chance[known]):
+        part = errors[known & (chance == p)]
+        center = part.mean(0)
+        saved += len(part) / p * (1 - p) / p * np.outer(center, center)
+    return saved
 
 
 def _expit(z: np.ndarray) -> np.ndarray:
     return 1 / (1 + np.exp(-np.clip(z, -30, 30)))
-
-
-def _tune(x, naive, correct, family: str) -> float:
-    """The weight of the tool's answers, in [0, 1], with the least sum of variances."""
-
-    def spread(weight: float) -> float:
-        return float(np.trace(_solve(x, correct(weight * naive), family)[1]))
-
-    return float(optimize.minimize_scalar(spread, bounds=(0, 1), method="bounded").x)
 
 
 def _describe(values: np.ndarray, covariance: np.ndarray) -> list[dict[str, float]]:
