@@ -180,14 +180,14 @@ def sample(
     """
     import pandas as pd
 
-    from emolib.annotation import estimate
     from emolib.annotation.formats import read_files, write_files
+    from emolib.annotation.validation import sampling
 
     if Path(target).exists():
         raise DataError(f"{target}: there already: take another name, or remove it")
     format = read_files.find_format(target)
     rows = read_files.read(read_files.inspect(source, text_column), 10_000)
-    drawn = estimate.sample(pd.concat(rows, ignore_index=True), n, strata, seed)
+    drawn = sampling.sample(pd.concat(rows, ignore_index=True), n, strata, seed)
     write_files.write([drawn], target, format)
     return f"{target}: {len(drawn)} rows to rate"
 

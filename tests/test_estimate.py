@@ -7,7 +7,8 @@ import statsmodels.api as sm
 from typer.testing import CliRunner
 
 from emolib import DataError, cli
-from emolib.annotation.estimate import ESTIMATORS, estimate, join, sample
+from emolib.annotation.estimate import ESTIMATORS, estimate
+from emolib.annotation.validation.sampling import join, sample
 
 GAP = 0.3  # the difference between the groups, in the raters' eyes
 
