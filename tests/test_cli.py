@@ -20,6 +20,7 @@ OPTIONS = [
     *("--max-tokens", "--dtype", "--quantization", "--backend", "--device", "--form"),
     *("--input-format", "--output-format", "--encoding", "--delimiter"),
     *("--coverage", "--plain-quotes", "--escape-formulas", "--quiet"),
+    *("--unit", "--aggregate", "--output-columns"),
 ]
 
 
