@@ -68,6 +68,7 @@ def annotate_file(
     if isinstance(model, Annotator) and settings:
         raise DataError(f"an Annotator has its own settings, not {', '.join(settings)}")
     model = model if isinstance(model, Annotator) else Annotator(model, **settings)
+    layouts.check(files, list(model.columns))
     with runs.locked(folder, empty=files.overwrite):
         if str(source) == STDIN:
             found = inspect(_keep_input(folder, files), format=files.input_format or "lines")
@@ -120,7 +121,6 @@ class _Job:
 
     def run(self) -> None:
         """Computes what is missing, writes target and record, removes all else."""
-        layouts.check(self.files, list(self.annotator.columns))
         added = layouts.list_added(self.files, list(self.annotator.columns))
         check_free(self.source.path, self.source.columns, added)
         found, files = vars(self.source), vars(self.files)

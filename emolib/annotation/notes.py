@@ -15,6 +15,7 @@ NOTES = {  # as the column says it -> as a summary says it of many texts
     "contains an answer": "contain an answer of their own",
     "capitals and exclamation marks": "are in capitals with exclamation marks",
 }
+_SINGULAR = {"do": "does", "are": "is", "contain": "contains"}
 _URL = re.compile(r"(?:https?://|www\.)\S+", re.IGNORECASE)
 _MENTION = re.compile(r"@\w+")
 # &amp; is common in the tweets that the models learned from.
@@ -57,17 +58,20 @@ def summarize(counts: Mapping[str, int], rows: int, unit: str = "text") -> str:
 
     >>> summarize({"only a URL": 3}, 500)
     '3 of 500 texts are only a URL: see the column note'
+    >>> summarize({"HTML entities": 1}, 2, "sentence")
+    '1 of 2 sentences contains HTML entities: see the column note'
     """
     single = dict.fromkeys(NOTES, 0)
     for notes, count in counts.items():
         for note in notes.split("; "):
             single[note] += count
-    found = [f"{count} {NOTES[note]}" for note, count in single.items() if count]
-    if not found:
-        return ""
-    count, phrase = found[0].split(" ", 1)
-    found[0] = f"{count} of {rows} {unit}s {phrase}"
-    return f"{', '.join(found)}: see the column note"
+    among, parts = f" of {rows} {unit}s", []
+    for note, count in single.items():
+        if count:
+            verb, rest = NOTES[note].split(" ", 1)
+            verb = _SINGULAR[verb] if count == 1 else verb
+            parts.append(f"{count}{'' if parts else among} {verb} {rest}")
+    return f"{', '.join(parts)}: see the column note" if parts else ""
 
 
 def _describe_rest(text: str, without_urls: str, words: str) -> str | None:

@@ -80,17 +80,17 @@ def _make(kind: str, description: str, **constraints) -> dict:
 
 def _describe_values(settings: dict) -> dict[str, dict]:
     """Column -> its field, for every value and what stands beside it."""
-    fields, share = {}, {"minimum": 0, "maximum": 1}
+    fields, limits = {}, {"minimum": 0, "maximum": 1}
     for task in map(get, settings["tasks"]):
         for emotion in task.emotions or task.labels or ("",):
             name = COLUMNS[task.name].format(emotion)
             sure = f"The model's own probability that {name} {_SURE[task.kind]}"
             fields |= {name: _describe_value(task, emotion)}
-            fields[f"{name}_confidence"] = _make("number", sure, **share)
+            fields[f"{name}_confidence"] = _make("number", sure, **limits)
             for end in ("low", "high") if settings["coverage"] else ():
                 share = f"in {settings['coverage']:.0%} of texts, raters' mean lies within it"
                 text = f"The {end} end of {name}'s interval: {share}"
-                fields[f"{name}_{end}"] = _make("number", text, **share)
+                fields[f"{name}_{end}"] = _make("number", text, **limits)
     if settings["aggregate"]:
         return {rename(name): _describe_mean(name, field) for name, field in fields.items()}
     return fields
@@ -114,7 +114,7 @@ def _describe_mean(name: str, field: dict) -> dict:
     classes = limits.get("enum", [limits.get("minimum", 0), limits.get("maximum", 1)])
     text = f"The mean over the text's sentences of: {field['description']}"
     if rename(name) != name and not name.endswith("_confidence"):
-        text = f"The share of the text's sentences with {name}. {field['description']}"
+        text = f"The share of the text's sentences of which {name} is true, see E-c"
     return _make("number", text, minimum=min(classes), maximum=max(classes))
 
 

@@ -18,7 +18,7 @@ BESIDE = ("confidence", "low", "high")  # what may stand beside a value
 def check(files: FileSettings, columns: list[str]) -> None:
     """DataError where `files` asks for what is not, or what values in `columns` cannot be."""
     choices = {"unit": get_args(Unit), "output_columns": get_args(Layout), "aggregate": ("mean",)}
-    runs.read_settings(FileSettings, vars(files), "file", {"chunk": 1}, choices)
+    runs.read_settings(FileSettings, vars(files), "file", choices=choices)
     labels = files.output_columns == "labels"
     problems = {
         "aggregate: takes unit sentence": files.aggregate and files.unit != "sentence",
