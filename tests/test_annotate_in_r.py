@@ -38,7 +38,9 @@ def test_command_line_called_from_r_gives_the_same(tmp_path):
     if not shutil.which("Rscript"):
         pytest.skip("needs R: apt-get install r-base-core")
     program = f'system2("{sys.executable}", c("-m", "emolib", "annotate", "in.csv", "out.csv",'
-    code = 'write.csv(data.frame(text = c("so good", NA)), "in.csv", row.names = FALSE, na = "");'
+    code = 'Sys.unsetenv("LD_LIBRARY_PATH");'  # R's, in which another libpython may lie
+    code += 'rows <- data.frame(id = 1:2, text = c("so good", NA));'
+    code += 'write.csv(rows, "in.csv", row.names = FALSE, na = "");'
     code += program + ' "--model", "vader", "--quiet"));'
     code += 'stopifnot(nrow(read.csv("out.csv", na.strings = "")) == 2)'
     surroundings = os.environ | {"PYTHONPATH": str(ROOT)}

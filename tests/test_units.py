@@ -220,6 +220,13 @@ def test_source_that_has_our_columns_is_refused(tmp_path, name):
         annotate(tmp_path / "in.csv", tmp_path / "out.csv", unit="sentence")
 
 
+def test_source_may_have_a_column_that_is_not_added(tmp_path):
+    (tmp_path / "in.csv").write_text("text,text_row,measure\ngood,7,8\n")
+    for name, mean in (("a.csv", {}), ("b.csv", {"unit": "sentence", "aggregate": "mean"})):
+        found = pd.read_csv(annotate(tmp_path / "in.csv", tmp_path / name, **mean))
+        assert found[["text_row", "measure"]].to_numpy().tolist() == [[7, 8]]
+
+
 # Notes
 
 NOTED = {

@@ -55,13 +55,16 @@ def lay_out(frame: pd.DataFrame, part: pd.DataFrame, first: int, files) -> pd.Da
     """
     if files.aggregate:
         part = aggregate(part)
-    if "text_row" not in part:
-        part = part.assign(text_row=range(first, first + len(frame)))
-    table = pd.concat([frame.iloc[part["text_row"] - first].reset_index(drop=True), part], axis=1)
     values = [name for name in part if name not in (*KEYS, "sentences", *REMARKS)]
+    rows = part.get("text_row", pd.Series(range(first, first + len(frame))))
+    added = list_added(files, values)
+    if "text_row" in added:
+        part = part.assign(text_row=rows)
+    else:  # the source may have a column of that name
+        part = part.drop(columns="text_row", errors="ignore")
+    table = pd.concat([frame.iloc[rows - first].reset_index(drop=True), part], axis=1)
     if files.output_columns == "labels":
         table["labels"] = _join_labels(part)
-    added = list_added(files, values)
     if files.output_columns == "long":
         table = _make_long(table, values, [name for name in added if name in BESIDE])
     return table[[*frame, *added]]
