@@ -85,9 +85,13 @@ def annotate(
 
     OUTPUT has INPUT's rows and columns in their order, and after them anger_intensity (0 to 1),
     anger_class (0 to 3) and so on, valence (0 to 1), valence_class (-3 to 3), has_anger and so on
-    (true or false), each with a _confidence (0 to 1), and reason, which says why a text could not
-    be annotated. Equal texts are computed once. Beside it OUTPUT.run holds the record of the run,
-    and the finished rows until the end.
+    (true or false), each with a _confidence (0 to 1), then reason, which says why a text could not
+    be annotated, and note, which says what the model was not made for: a text that does not look
+    English, a URL alone, and so on. Equal texts are computed once. Beside it OUTPUT.codebook.csv
+    and .json say what each column is; OUTPUT.run holds the record of the run, and the finished
+    rows until the end.
+
+    Long texts are read whole with --unit sentence --aggregate mean.
 
     Stop it at any moment (Ctrl-C leaves OUTPUT's finished rows under a name with .partial in it)
     and call it again with --resume.
@@ -109,6 +113,7 @@ def annotate(
 def _annotate(source: str, target: str, *given, **settings) -> None:
     """Standard output holds the table alone: all else goes to the error stream."""
     from emolib.annotation import annotate_file
+    from emolib.annotation.notes import summarize
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "stdout") if target == "-" else Path(target)
@@ -120,6 +125,9 @@ def _annotate(source: str, target: str, *given, **settings) -> None:
             return
     found = runs.read(f"{path}.run")
     typer.echo(f"{path}: {found['settings']['rows']} rows, {_DONE.format(**found)}", err=True)
+    unit = "text" if found["settings"]["aggregate"] else found["settings"]["unit"]
+    if notes := summarize(found["notes"], found["units"], unit):
+        typer.echo(notes, err=True)
 
 
 @_command

@@ -5,6 +5,7 @@ import os
 import platform
 import shutil
 import subprocess
+import sys
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import fields
 from datetime import UTC, datetime
@@ -96,6 +97,16 @@ def finish(folder: str | Path, **results) -> None:
     """Marks the run finished and adds what it found to its run.json."""
     record = read(folder)
     write_json(Path(folder) / "run.json", record | {"finished": provenance()["made"]} | results)
+
+
+def measure_peak_memory() -> int | None:
+    """The process's largest memory so far, in MB; None on Windows."""
+    if sys.platform == "win32":
+        return None
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # in kB; on macOS in bytes
+    return round(peak / (2**20 if sys.platform == "darwin" else 2**10))
 
 
 def read_settings(kind: type, given: dict, what: str, least=None, choices=None):

@@ -144,7 +144,7 @@ def test_rows_made_before_are_taken_up(tiny_model):
 def test_tasks_asked_for_are_all_there_is(annotator, tiny_model, tasks):
     found = annotate.annotate(TEXTS, tiny_model, tasks=tasks, progress=False)
     wanted = list(list_columns(t for t in AAID if t in tasks))
-    assert list(found) == ["text", *wanted, "reason"]
+    assert list(found) == ["text", *wanted, "reason", "note"]
     whole = annotator(TEXTS)[wanted]
     for name in wanted:  # other prompts share the batch: equal to the last digits
         assert np.allclose(found[name].astype(float), whole[name].astype(float), atol=2e-4)
@@ -159,7 +159,7 @@ def test_series_keeps_its_index(annotator):
 
 def test_no_texts_give_an_empty_frame_of_all_columns(annotator):
     found = annotator([])
-    assert list(found) == ["text", *annotator.columns, "reason"] and not len(found)
+    assert list(found) == ["text", *annotator.columns, "reason", "note"] and not len(found)
 
 
 def test_progress_adds_up_to_all_texts(annotator):
@@ -180,7 +180,7 @@ def test_model_without_finite_numbers_says_so(tiny_model, monkeypatch):
 @pytest.mark.parametrize("name", ["vader", "textblob"])
 def test_lexicon_judges_valence_without_a_model(name):
     found = annotate.annotate(["I love it", "I hate it", ""], name, progress=False)
-    assert list(found) == ["text", "valence", "valence_confidence", "reason"]
+    assert list(found) == ["text", "valence", "valence_confidence", "reason", "note"]
     assert found["valence"][0] > 0.6 > 0.4 > found["valence"][1]
     assert found["reason"].tolist()[2] == "empty text"
 

@@ -25,7 +25,7 @@ def source(tmp_path) -> Path:
     """Eight rows, two of them with the same text, one without any."""
     path = tmp_path / "in.csv"
     table = pd.DataFrame({"id": [f"00{n}" for n in range(8)], "text": WORDS})
-    table.assign(note=['a "quoted", cell\nof two lines'] * 8).to_csv(path, index=False)
+    table.assign(remark=['a "quoted", cell\nof two lines'] * 8).to_csv(path, index=False)
     return path
 
 
@@ -76,7 +76,7 @@ def test_columns_and_rows_of_the_source_come_first_and_in_order(source, tmp_path
     target = annotate(source, tmp_path / "out.csv")
     given, found = pd.read_csv(source, dtype=str), pd.read_csv(target, dtype=str)
     assert target == tmp_path / "out.csv"
-    assert list(found) == [*given, "valence", "valence_confidence", "reason"]
+    assert list(found) == [*given, "valence", "valence_confidence", "reason", "note"]
     assert found[list(given)].equals(given)
     assert found["reason"].dropna().tolist() == ["empty text"]
 
@@ -137,7 +137,8 @@ def test_interruption_after_a_torn_chunk_leaves_no_partial_file(source, tmp_path
 
 def test_nothing_but_target_and_record_is_left(source, tmp_path):
     target = annotate(source, tmp_path / "out.csv")
-    assert sorted(p.name for p in tmp_path.iterdir()) == [*("in.csv", "out.csv", "out.csv.run")]
+    beside = ["out.csv.codebook.csv", "out.csv.codebook.json", "out.csv.run"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["in.csv", "out.csv", *beside]
     folder = Path(f"{target}.run")
     assert sorted(p.name for p in folder.iterdir()) == [".lock", "run.json"]
 
@@ -280,7 +281,7 @@ def test_every_format_becomes_every_other(given, wanted, tmp_path):
 def test_file_without_rows_gives_one_without_rows(wanted, tmp_path):
     (tmp_path / "in.csv").write_text("id,text\n")
     target = annotate(tmp_path / "in.csv", tmp_path / f"out.{wanted}")
-    names = ["id", "text", "valence", "valence_confidence", "reason"]
+    names = ["id", "text", "valence", "valence_confidence", "reason", "note"]
     if wanted == "parquet":
         assert list(pd.read_parquet(target)) == names
     else:

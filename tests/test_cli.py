@@ -20,6 +20,7 @@ OPTIONS = [
     *("--max-tokens", "--dtype", "--quantization", "--backend", "--device", "--form"),
     *("--input-format", "--output-format", "--encoding", "--delimiter"),
     *("--coverage", "--plain-quotes", "--escape-formulas", "--quiet"),
+    *("--unit", "--aggregate", "--output-columns"),
 ]
 
 
@@ -171,7 +172,7 @@ def test_model_annotates_for_the_tasks_named(source, tiny_model, tmp_path):
     assert done.exit_code == 0
     record = json.loads((tmp_path / "out.jsonl").read_text().splitlines()[0])
     names = ["id", "text", "valence", "valence_confidence", "valence_class"]
-    assert list(record) == [*names, "valence_class_confidence", "reason"]
+    assert list(record) == [*names, "valence_class_confidence", "reason", "note"]
 
 
 def test_ctrl_c_says_how_to_go_on_and_resuming_does(source, tmp_path):

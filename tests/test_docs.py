@@ -6,7 +6,8 @@ import importlib
 import pytest
 
 NAMES = "data.leakage annotation.columns data.parsing annotation.formats.read_files tasks"
-NAMES += " evaluation.conformal baselines.api publishing.cards models.catalog"
+NAMES += " annotation.notes annotation.sentences evaluation.conformal baselines.api"
+NAMES += " publishing.cards models.catalog"
 
 
 @pytest.mark.parametrize("name", NAMES.split())

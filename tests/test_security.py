@@ -500,7 +500,7 @@ ATTACKS = [
 @pytest.mark.parametrize("form", prompts.FORMS)
 def test_text_that_gives_orders_is_judged_like_any_other(tiny_model, form):
     judge = Annotator(tiny_model, form=form, progress=False)
-    frame = judge(ATTACKS).drop(columns=["text", "reason"])
+    frame = judge(ATTACKS).drop(columns=["text", "reason", "note"])
     for name in frame:
         low, high = (-3, 3) if name == "valence_class" else (0, 1)
         high = 3 if name.endswith("_class") else high

@@ -20,6 +20,7 @@ ALLOWED = {
     "baselines": "training inference models evaluation data",
     "annotation": "baselines inference models evaluation data",
     "report": "evaluation data",
+    "app": "annotation report baselines inference models evaluation data",
 }
 
 

@@ -10,15 +10,15 @@ from tqdm import tqdm
 
 from emolib import DataError, runs
 from emolib.annotation.backends import LanguageModel, Lexicon
-from emolib.annotation.columns import list_columns
+from emolib.annotation.columns import DIGITS, REMARKS, list_columns
 from emolib.annotation.formats.write_files import sanitize
+from emolib.annotation.notes import describe
 from emolib.annotation.settings import DEFAULT_MODEL, ModelSettings
 from emolib.annotation.validation import fitting
 from emolib.baselines import lexicons
 from emolib.data.prompts import FORMS
 from emolib.tasks import AAID
 
-DIGITS = 4  # decimals of scores and confidences
 _KEPT = 50_000  # distinct texts whose rows are remembered, about 40 MB
 
 
@@ -38,7 +38,9 @@ def annotate(texts: Iterable[str], model: str = DEFAULT_MODEL, **settings) -> pd
       calibration.json, as the bundled one has, see notebook 7);
     with `coverage`, _low and _high of every score: an interval that holds the raters' mean in that
       share of texts like those of SemEval-2018 (split-conformal: of many texts, not of one);
-    reason: why a text was not annotated, or that it was cut; else missing.
+    reason: why a text was not annotated, or that it was cut; else missing;
+    note: what the model was not made for, such as a text that does not look English (see
+      `notes.NOTES`); else missing. The values beside a note are what the model gave.
 
     What cannot be annotated (no text, an empty one) is missing and never an exception. Equal texts
     are computed once. DataError for an unknown task, setting or model.
@@ -49,7 +51,8 @@ def annotate(texts: Iterable[str], model: str = DEFAULT_MODEL, **settings) -> pd
 class Annotator:
     """A model, loaded once, that annotates any number of batches of texts.
 
-    `columns`: name -> pandas type, without `reason`. `settings`: all that decides the values.
+    `columns`: name -> pandas type, without `reason` and `note`. `settings`: all that decides
+    the values.
     """
 
     def __init__(self, model: str = DEFAULT_MODEL, **settings):
@@ -57,7 +60,7 @@ class Annotator:
         chosen = runs.read_settings(ModelSettings, settings, "annotation", least, choices)
         tasks = _choose_tasks(model, list(chosen.tasks or ()))
         self.columns = list_columns(tasks, chosen.coverage)
-        self._known: dict[bytes, tuple[np.ndarray, str | None]] = {}
+        self._known: dict[bytes, tuple] = {}
         self._hidden = not chosen.progress
         lexicon = model in lexicons.NAMES
         if lexicon and chosen.coverage is not None:
@@ -81,22 +84,24 @@ class Annotator:
         texts = list(texts)
         with tqdm(total=len(texts), unit="text", disable=bool(advance) or self._hidden) as bar:
             rows = self._find_rows(texts, advance or bar.update)
-        values = np.array([row for row, _ in rows]).reshape(-1, len(self.columns))
+        values = np.array([row for row, *_ in rows]).reshape(-1, len(self.columns))
         frame = pd.DataFrame(values, columns=list(self.columns))
-        frame["reason"] = pd.Series([reason for _, reason in rows], dtype=object)
-        frame = frame.astype(self.columns | {"reason": "str"})
+        for place, name in enumerate(REMARKS, start=1):
+            frame[name] = pd.Series([row[place] for row in rows], dtype=object)
+        frame = frame.astype(self.columns | REMARKS)
         frame.insert(0, "text", pd.Series(texts, dtype=object))
         return frame if index is None else frame.set_index(index)
 
     def remember(self, texts: Iterable[str], frame: pd.DataFrame) -> None:
         """Takes over rows that were made before, so that equal texts get the same."""
         values = frame[list(self.columns)].astype("float64").to_numpy()
-        reasons = [None if pd.isna(each) else each for each in frame["reason"]]
-        rows = zip(values, reasons, strict=True)
+        remarks = frame[list(REMARKS)].astype(object)
+        remarks = remarks.where(remarks.notna(), None).to_numpy()
+        rows = ((row, *beside) for row, beside in zip(values, remarks, strict=True))
         self._store(dict(zip(map(_hash, texts), rows, strict=True)))
 
     def _find_rows(self, texts: list, advance: Callable[[int], object]) -> list:
-        """(values in the order of the columns, reason) per text."""
+        """(values in the order of the columns, reason, note) per text."""
         keys, done = [_hash(text) for text in texts], 0
         pairs = zip(keys, texts, strict=True)
         new = {key: text for key, text in pairs if key not in self._known}
@@ -123,7 +128,9 @@ class Annotator:
         if self._fits:
             frame = pd.DataFrame(table, columns=list(self.columns), dtype=float)
             table = fitting.apply(frame, self._fits).to_numpy()
-        return list(zip(np.round(table, DIGITS), (reason for _, reason in rows), strict=True))
+        notes = [None if why else describe(t) for t, why in zip(texts, reasons, strict=True)]
+        reasons = [reason for _, reason in rows]
+        return list(zip(np.round(table, DIGITS), reasons, notes, strict=True))
 
     def _store(self, new: dict) -> None:
         self._known |= {key: row for key, row in new.items() if key not in self._known}

@@ -7,7 +7,8 @@ is put together at the end and renamed into place. Memory does not grow with the
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import takewhile
@@ -19,9 +20,10 @@ import pyarrow as pa
 from tqdm import tqdm
 
 from emolib import DataError, runs
+from emolib.annotation import sentences
 from emolib.annotation.annotate import Annotator
-from emolib.annotation.columns import check_free
-from emolib.annotation.formats import read_files, write_files
+from emolib.annotation.columns import REMARKS, check_free
+from emolib.annotation.formats import codebook, layouts, read_files, write_files
 from emolib.annotation.settings import DEFAULT_MODEL
 from emolib.annotation.settings import FileSettings as Settings
 from emolib.files import replacing
@@ -38,6 +40,12 @@ def annotate_file(
     **settings,
 ) -> Path:
     """The target's path: the source's rows and columns, and those of `annotate`.
+
+    With `files.unit` "sentence" a row per sentence (see `sentences.split`), with `files.aggregate`
+    "mean" a row per text again (`sentences.aggregate`): long texts are read whole that way.
+    `files.output_columns` "long" is a row per text and value, with text_row (the source's row, from
+    1), measure, value, confidence; "labels" has one column for all values, the labels joined by
+    "; ". Beside the target lie TARGET.codebook.csv and .json, which say what each column is.
 
     `source` "-" is standard input, kept beside the target until the end. `settings` are those of
     `annotate`; an `Annotator` as `model` has its own. TARGET.run holds the record (settings,
@@ -60,6 +68,7 @@ def annotate_file(
     if isinstance(model, Annotator) and settings:
         raise DataError(f"an Annotator has its own settings, not {', '.join(settings)}")
     model = model if isinstance(model, Annotator) else Annotator(model, **settings)
+    layouts.check(files, list(model.columns))
     with runs.locked(folder, empty=files.overwrite):
         if str(source) == STDIN:
             found = inspect(_keep_input(folder, files), format=files.input_format or "lines")
@@ -112,11 +121,13 @@ class _Job:
 
     def run(self) -> None:
         """Computes what is missing, writes target and record, removes all else."""
-        check_free(self.source.path, self.source.columns, self.annotator.columns)
+        added = layouts.list_added(self.files, list(self.annotator.columns))
+        check_free(self.source.path, self.source.columns, added)
         found, files = vars(self.source), vars(self.files)
         about = {"input": pooch.file_hash(found["path"]), "text_column": found["column"]}
         about |= {key: found[key] for key in ("rows", "encoding", "delimiter", "quotes")}
         about |= {key: files[key] for key in ("chunk", "output_format", "escape_formulas")}
+        about |= {key: files[key] for key in ("unit", "aggregate", "output_columns")}
         about |= {"input_format": found["format"]} | self.annotator.settings
         runs.match(self.folder, "annotate", about)  # all that decides the target's bytes
         torso = self.target.with_name(f"{self.target.stem}.partial{self.target.suffix}")
@@ -138,9 +149,12 @@ class _Job:
         (self.folder / "parts").mkdir(exist_ok=True)
         rows = self._annotate()
         self._write(self.target)
+        codebook.write(self.target, self._first, runs.read(self.folder))
         seconds = time.perf_counter() - started
         speed = {"seconds": round(seconds, 1), "rows_per_second": round(rows / seconds, 2)}
-        runs.finish(self.folder, rows_judged=rows, **speed, peak_memory_mb=_measure_peak())
+        found = {"units": self._units, "notes": dict(self._notes)}
+        found |= {"rows_judged": rows, **speed, "peak_memory_mb": runs.measure_peak_memory()}
+        runs.finish(self.folder, **found)
 
     def _read_chunks(self) -> Iterator[tuple[pd.DataFrame, Path]]:
         """The source's rows in chunks, each with the path of its finished part."""
@@ -149,28 +163,55 @@ class _Job:
 
     def _annotate(self) -> int:
         """How many rows were computed now, and not before."""
-        rows = 0
+        rows, before = 0, 0
         with tqdm(total=self.source.rows, unit="row", disable=not self.files.progress) as bar:
             for frame, path in self._read_chunks():
-                texts = list(frame[self.source.column])
+                texts, first = list(frame[self.source.column]), before + 1
+                before += len(texts)
                 if not path.is_file():
-                    part = self.annotator(texts, bar.update).drop(columns="text")
+                    part = self._annotate_chunk(texts, first, bar.update)
                     with replacing(path) as temporary:
                         part.to_parquet(temporary, index=False)
                     rows += len(texts)
                     continue
-                self.annotator.remember(texts, self._read_part(path, len(texts)))
+                self._remember(texts, self._read_part(path, len(texts)))
                 bar.update(len(texts))
                 bar.initial = getattr(bar, "initial", 0) + len(texts)  # no part of the rate
         return rows
 
+    def _annotate_chunk(self, texts: list, first: int, advance: Callable) -> pd.DataFrame:
+        """The part to store: a row per text or sentence; `first`: the first text's row."""
+        if self.files.unit == "text":
+            return self.annotator(texts, advance).drop(columns="text")
+        keys, done = sentences.split(texts), Counter()
+
+        def report(step: int) -> None:  # in texts, as far as whole ones are done
+            done["sentences"] += step
+            whole = done["sentences"] * len(texts) // max(1, len(keys)) - done["texts"]
+            done["texts"] += whole
+            advance(whole)
+
+        part = self.annotator(keys["sentence"], report).drop(columns="text")
+        kept = [write_files.sanitize(x) if isinstance(x, str) else None for x in keys["sentence"]]
+        keys["sentence"] = pd.Series(kept, dtype="str")
+        return pd.concat([keys.assign(text_row=keys["text_row"] + first - 1), part], axis=1)
+
+    def _remember(self, texts: list, part: pd.DataFrame) -> None:
+        if self.files.unit == "sentence":
+            part = part.dropna(subset="sentence")
+            texts = list(part["sentence"])
+        self.annotator.remember(texts, part)
+
     def _read_part(self, path: Path, rows: int) -> pd.DataFrame:
-        types = self.annotator.columns | {"reason": "str"}
+        types = self.annotator.columns | REMARKS
+        if self.files.unit == "sentence":
+            types = dict(zip(sentences.KEYS, ("int64", "int64", "str"), strict=True)) | types
         try:
             part = pd.read_parquet(path)
-            if len(part) == rows and list(part) == list(types):
+            found = part["text_row"].nunique() if "text_row" in part else len(part)
+            if found == rows and list(part) == list(types):
                 return part.astype(types)
-            problem = f"{len(part)} rows of {', '.join(map(str, part))}, expected {rows}"
+            problem = f"{found} rows of {', '.join(map(str, part))}, expected {rows}"
         except (pa.ArrowException, OSError, TypeError, ValueError) as error:
             problem = f"damaged ({error})"
         raise DataError(f"{path}: {problem}: remove it and resume")
@@ -178,19 +219,21 @@ class _Job:
     def _write(self, path: Path) -> None:
         """The source's rows, as far as they are done, with their values beside them."""
         done = takewhile(lambda chunk: chunk[1].is_file(), self._read_chunks())
-        pairs = ((frame, self._read_part(part, len(frame))) for frame, part in done)
-        frames = (pd.concat(pair, axis=1) for pair in pairs)
         # In the folder first: what a kill leaves there, the next call removes.
         whole = self.folder / "target"
-        write_files.write(frames, whole, self.files.output_format, self.files.escape_formulas)
+        frames, files = self._lay_out(done), self.files
+        write_files.write(frames, whole, files.output_format, files.escape_formulas)
         whole.replace(path)
 
-
-def _measure_peak() -> int | None:
-    """The process's largest memory so far, in MB; None on Windows."""
-    if sys.platform == "win32":
-        return None
-    import resource
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # in kB; on macOS in bytes
-    return round(peak / (2**20 if sys.platform == "darwin" else 2**10))
+    def _lay_out(self, done: Iterator) -> Iterator[pd.DataFrame]:
+        """The target's rows in chunks; keeps the first ones and the count of notes."""
+        row, self._first, self._units, self._notes = 1, None, 0, Counter()
+        for frame, path in done:
+            part = self._read_part(path, len(frame))
+            table = layouts.lay_out(frame, part, row, self.files)
+            self._first = table if self._first is None else self._first
+            notes = layouts.read_notes(table, self.files)
+            self._units += len(notes)
+            self._notes += Counter(notes.dropna())
+            row += len(frame)
+            yield table

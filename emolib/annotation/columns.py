@@ -10,11 +10,13 @@ from emolib.tasks import get
 
 COLUMNS = {"EI-reg": "{}_intensity", "EI-oc": "{}_class", "V-reg": "valence"}
 COLUMNS |= {"V-oc": "valence_class", "E-c": "has_{}"}
+REMARKS = {"reason": "str", "note": "str"}  # the last columns of every table
+DIGITS = 4  # decimals of scores and confidences
 _TYPES = {"score": "float64", "ordinal": "Int64", "labels": "boolean"}
 
 
 def list_columns(tasks: Iterable[str], coverage: float | None = None) -> dict[str, str]:
-    """Column -> pandas type of what `annotate` gives for these tasks, without reason.
+    """Column -> pandas type of what `annotate` gives for these tasks, without the remarks.
 
     With `coverage` the ends of an interval after every score.
 
@@ -33,7 +35,7 @@ def list_columns(tasks: Iterable[str], coverage: float | None = None) -> dict[st
 
 def check_free(source, present: Iterable[str], added: Iterable[str]) -> None:
     """DataError if some of the columns `added` are `present` in the source already."""
-    if clash := ", ".join(name for name in (*added, "reason") if name in present):
+    if clash := ", ".join(name for name in (*added, *REMARKS) if name in present):
         raise DataError(f"{source}: already has the columns {clash}: rename them, or name fewer")
 
 

@@ -8,11 +8,17 @@ from typer import Option
 DEFAULT_MODEL = "emo-smollm2-135m"
 Format = Literal["csv", "tsv", "jsonl", "parquet", "lines"]
 
+Unit = Literal["text", "sentence"]
+Layout = Literal["wide", "long", "labels"]
+
 _TASKS = "EI-reg, EI-oc, V-reg, V-oc or E-c; repeat it for more, leave it out for all"
 _DTYPE = "float32, bfloat16 (faster where the machine has it), float16; else the device decides"
 _FORM = "of the prompts: paper, plain or chat; else the one the adapter was trained on, or paper"
 _FITS = "a JSON file of `emolib validate --fit`: scales, cut points and thresholds of your own"
 _FORMULAS = "for spreadsheets: an apostrophe before cells that begin like a formula (= + - @)"
+_UNIT = "one row per text, or per English sentence with sentence, text_row and sentence_number"
+_MEAN = "of sentences, back to a row per text: mean, as means of scores and shares of labels"
+_LAYOUT = "wide: a column per value; long: a row per text and value; labels: one column of labels"
 
 
 def _explain(help: str, *names: str):
@@ -50,5 +56,8 @@ class FileSettings:
     encoding: Annotated[str, _explain("of the input")] = "utf-8"
     delimiter: Annotated[str | None, _explain("of a CSV; else a comma, a tab for TSV")] = None
     quotes: Annotated[bool, _explain("a CSV's quotation marks are text", " /--plain-quotes")] = True
+    unit: Annotated[Unit, _explain(_UNIT)] = "text"
+    aggregate: Annotated[Literal["mean"] | None, _explain(_MEAN)] = None
+    output_columns: Annotated[Layout, _explain(_LAYOUT)] = "wide"
     escape_formulas: Annotated[bool, _explain(_FORMULAS, "--escape-formulas")] = False
     progress: Annotated[bool, _explain("no progress bar", " /--quiet")] = True
