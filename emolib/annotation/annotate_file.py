@@ -37,6 +37,7 @@ def annotate_file(
     text_column: str = "text",
     model: str | Annotator = DEFAULT_MODEL,
     files: Settings | None = None,
+    advance: Callable[[int], object] | None = None,
     **settings,
 ) -> Path:
     """The target's path: the source's rows and columns, and those of `annotate`.
@@ -52,6 +53,7 @@ def annotate_file(
     hashes, versions, rows per second, peak memory) and, until the end, the finished chunks: with
     `files.resume` a killed run goes on there, if there is one, and ends with the same bytes as an
     undisturbed one. After Ctrl-C the finished rows are in a file such as out.partial.csv.
+    `advance` is called with how many more rows are done, in the place of a progress bar.
 
     DataError, before anything is computed, for a source that cannot be read; for a target or an
     unfinished run that is there already, unless `files` says to resume or overwrite; and for a run
@@ -72,7 +74,7 @@ def annotate_file(
     with runs.locked(folder, empty=files.overwrite):
         if str(source) == STDIN:
             found = inspect(_keep_input(folder, files), format=files.input_format or "lines")
-        _Job(found, target, folder, model, files).run()
+        _Job(found, target, folder, model, files, advance).run()
     return target
 
 
@@ -118,6 +120,7 @@ class _Job:
     folder: Path
     annotator: Annotator
     files: Settings
+    advance: Callable[[int], object] | None
 
     def run(self) -> None:
         """Computes what is missing, writes target and record, removes all else."""
@@ -164,18 +167,20 @@ class _Job:
     def _annotate(self) -> int:
         """How many rows were computed now, and not before."""
         rows, before = 0, 0
-        with tqdm(total=self.source.rows, unit="row", disable=not self.files.progress) as bar:
+        hidden = bool(self.advance) or not self.files.progress
+        with tqdm(total=self.source.rows, unit="row", disable=hidden) as bar:
+            advance = self.advance or bar.update
             for frame, path in self._read_chunks():
                 texts, first = list(frame[self.source.column]), before + 1
                 before += len(texts)
                 if not path.is_file():
-                    part = self._annotate_chunk(texts, first, bar.update)
+                    part = self._annotate_chunk(texts, first, advance)
                     with replacing(path) as temporary:
                         part.to_parquet(temporary, index=False)
                     rows += len(texts)
                     continue
                 self._remember(texts, self._read_part(path, len(texts)))
-                bar.update(len(texts))
+                advance(len(texts))
                 bar.initial = getattr(bar, "initial", 0) + len(texts)  # no part of the rate
         return rows
 
