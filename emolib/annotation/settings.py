@@ -6,12 +6,15 @@ from typing import Annotated, Literal
 from typer import Option
 
 DEFAULT_MODEL = "emo-smollm2-135m"
-Format = Literal["csv", "tsv", "jsonl", "parquet", "lines"]
+Format = Literal["csv", "tsv", "jsonl", "parquet", "lines", "xlsx", "sav", "dta"]
 
 _TASKS = "EI-reg, EI-oc, V-reg, V-oc or E-c; repeat it for more, leave it out for all"
 _DTYPE = "float32, bfloat16 (faster where the machine has it), float16; else the device decides"
 _FORM = "of the prompts: paper, plain or chat; else the one the adapter was trained on, or paper"
 _FORMULAS = "for spreadsheets: an apostrophe before cells that begin like a formula (= + - @)"
+_BYTES = "of the input: strict refuses bad bytes, replace makes them U+FFFD and says how many"
+_QUOTES = "a CSV's quotation marks quote, also over lines, or are text; else doubt is refused"
+_BACKSLASH = "in a CSV's quoted cells \\\" is a quotation mark, as Spark writes it"
 
 
 def _explain(help: str, *names: str):
@@ -45,8 +48,11 @@ class FileSettings:
     chunk: Annotated[int, _explain("rows between two savings: what a kill can cost")] = 512
     input_format: Annotated[Format | None, _explain("if the ending does not say it")] = None
     output_format: Annotated[Format | None, _explain("if the ending does not; csv for -")] = None
-    encoding: Annotated[str, _explain("of the input")] = "utf-8"
+    sheet: Annotated[str | None, _explain("of an .xlsx to read; else its first")] = None
+    encoding: Annotated[str, _explain("of the input, if no byte-order mark says it")] = "utf-8"
+    encoding_errors: Annotated[Literal["strict", "replace"], _explain(_BYTES)] = "strict"
     delimiter: Annotated[str | None, _explain("of a CSV; else a comma, a tab for TSV")] = None
-    quotes: Annotated[bool, _explain("a CSV's quotation marks are text", " /--plain-quotes")] = True
+    quotes: Annotated[bool | None, _explain(_QUOTES, "--quotes/--plain-quotes")] = None
+    backslash_quotes: Annotated[bool, _explain(_BACKSLASH, "--backslash-quotes")] = False
     escape_formulas: Annotated[bool, _explain(_FORMULAS, "--escape-formulas")] = False
     progress: Annotated[bool, _explain("no progress bar", " /--quiet")] = True
