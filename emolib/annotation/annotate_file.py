@@ -82,8 +82,7 @@ def _check_place(source, target: Path, folder: Path, files: Settings) -> None:
     done = len(list((folder / "parts").glob("[0-9]*.parquet")))
     hint = f"an unfinished run with {done} finished chunks: resume it, or overwrite it"
     problems = {
-        f"chunk is {files.chunk!r}, expected 1 or more": not isinstance(files.chunk, int)
-        or files.chunk < 1,
+        f"chunk is {files.chunk!r}, expected 1 or more": not counted,
         "resume and overwrite: one of them, not both": files.resume and files.overwrite,
         f"{target}: no folder {place.parent}": not place.parent.is_dir(),
         f"{target}: input and output in one: give the output a name": itself,

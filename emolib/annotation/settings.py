@@ -12,6 +12,7 @@ _TASKS = "EI-reg, EI-oc, V-reg, V-oc or E-c; repeat it for more, leave it out fo
 _DTYPE = "float32, bfloat16 (faster where the machine has it), float16; else the device decides"
 _FORM = "of the prompts: paper, plain or chat; else the one the adapter was trained on, or paper"
 _FORMULAS = "for spreadsheets: an apostrophe before cells that begin like a formula (= + - @)"
+_LONGEST = "of a text (words, for a lexicon); the rest is not read, see `reason`"
 _BYTES = "of the input: strict refuses bad bytes, replace makes them U+FFFD and says how many"
 _QUOTES = "a CSV's quotation marks quote, also over lines, or are text; else doubt is refused"
 _BACKSLASH = "in a CSV's quoted cells \\\" is a quotation mark, as Spark writes it"
@@ -27,7 +28,7 @@ class ModelSettings:
     """How texts are annotated. tokens_per_batch moves the last digits at most."""
 
     tasks: Annotated[list[str] | None, _explain(_TASKS, "--task")] = None
-    max_tokens: Annotated[int, _explain("of a text; the rest is not read, see `reason`")] = 512
+    max_tokens: Annotated[int, _explain(_LONGEST)] = 512
     coverage: Annotated[float | None, _explain("of scores' intervals: 0.8, 0.9 or 0.95")] = None
     dtype: Annotated[str | None, _explain(_DTYPE)] = None
     quantization: Annotated[str | None, _explain("nf4 or int8")] = None

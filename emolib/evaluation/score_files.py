@@ -79,9 +79,8 @@ def read_csv(path: Path, needed: list[str]) -> pd.DataFrame:
     """
     try:
         with Path(path).open(encoding="utf-8-sig", newline="") as file:
-            list(
-                delimited.read_rows(file, path, advice="write it anew")
-            )  # pandas loses rows after a lone quotation mark
+            for _ in delimited.read_rows(file, path, advice="write it anew"):
+                pass  # pandas would lose rows after a lone quotation mark
         frame = pd.read_csv(path)
     except DataError:
         raise
