@@ -19,6 +19,7 @@ def read_rows(
     quotes: bool | None = None,
     backslash: bool = False,
     advice: str | None = None,
+    header: bool = True,
 ) -> Iterator[tuple[int, list[str]]]:
     """(line on which it begins, cells) of each row, blank ones too.
 
@@ -26,7 +27,7 @@ def read_rows(
     lines as it takes. None is True, but a cell is refused whose lines look like rows of their own,
     because a text that begins with a lone quotation mark would swallow them. `backslash`: \\" is a
     quotation mark in a quoted cell, as Spark writes it. DataError names file and line, and the
-    options that read it, or the `advice`.
+    options that read it, or the `advice`. `header`: the first row may go over lines.
     """
     csv.field_size_limit(2**31 - 1)
     taken: list[str] = []  # the lines of the row under way
@@ -36,16 +37,16 @@ def read_rows(
     first, width, doubtful, proved, prose = 1, 0, 0, False, False
     try:
         for row in rows:
-            if not width:
+            if not width:  # the header, which may go over lines
                 prose = delimiter in ",;" and f"{delimiter} " not in "".join(taken)
-            elif quotes is None and len(taken) > 1:
-                swallowed = _count_rows(taken, delimiter, width, prose)
+            if quotes is None and len(taken) > 1 and (width or not header):
+                swallowed = _count_rows(taken, delimiter, width or len(row), prose)
                 doubtful = doubtful or (first if swallowed else 0)
             elif width == 1 and row and taken[0].startswith('"'):
                 proved = (
                     proved or delimiter in row[0] or '"' in row[0]
                 )  # this file quotes its cells
-            if doubtful and width > 1:
+            if doubtful and (width or len(row)) > 1:
                 break
             width = width or len(row)
             yield first, row

@@ -61,10 +61,9 @@ def read_run(file: str | Path, **changes) -> dict:
     try:
         given = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (FileNotFoundError, IsADirectoryError):
-        known = (
-            ", ".join(sorted(p.stem for p in file.parent.glob("*.yaml"))) or f"none; {_CHECKOUT}"
-        )
-        raise DataError(f"{file}: no such run file (there are: {known})") from None
+        known = ", ".join(sorted(p.stem for p in file.parent.glob("*.yaml")))
+        there = f"there are: {known}" if known else f"there are none: {_CHECKOUT}"
+        raise DataError(f"{file}: no such run file ({there})") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise DataError(f"{file}: not readable YAML: {error}") from None
     if not isinstance(given, dict):

@@ -18,7 +18,7 @@ def check_name(path: str | Path) -> None:
     name = Path(path).name
     if (length := len(os.fsencode(name))) > _LONGEST:
         raise DataError(f"{name[:40]}...: a name of {length} bytes: take {_LONGEST} at most")
-    if name != sanitize(name):
+    if name != sanitize(name) or "\0" in name:
         raise DataError(f"{name!r}: a name that is not UTF-8: rename the file")
 
 

@@ -95,16 +95,16 @@ def read(source: Source, size: int, typed: bool = False) -> Iterator[pd.DataFram
 def _find_kind(path: Path) -> str | None:
     """ "folder" for a folder of texts; DataError for what is neither that nor a file."""
     try:
-        if path.is_dir() and any(path.glob("*.txt")):
-            return "folder"
-        if path.exists() and not path.is_file() and not path.is_dir():
-            raise DataError(f"{path}: a pipe or a device: pass it as standard input (-)")
-        if path.is_file():
-            return None
+        there, folder = path.exists(), path.is_dir()
     except (OSError, ValueError) as error:  # a name that is too long, or holds a null
         raise DataError(f"{path}: {error}") from None
-    without = ": a folder without .txt files" if path.is_dir() else ""
-    raise DataError(f"{path}: no such file{without}")
+    if folder and any(path.glob("*.txt")):
+        return "folder"
+    if folder or not there:
+        raise DataError(f"{path}: no such file{': a folder without .txt files' * folder}")
+    if not path.is_file():
+        raise DataError(f"{path}: a pipe or a device: pass it as standard input (-)")
+    return None
 
 
 def _check_columns(source: Source, columns: dict[str, int]) -> None:

@@ -32,7 +32,8 @@ def read_sheet(path: Path, sheet: str | None, column: str) -> Iterator[list]:
     if lacking and (found := _find_formulas(path, sheet, place).intersection(lacking)):
         hint = "open the file in Excel or LibreOffice and save it"
         raise DataError(f"{path}, row {min(found)}: a formula without its value: {hint}")
-    yield from rows
+    filled = [n for n, row in enumerate(rows, 1) if any(cell is not None for cell in row)]
+    yield from rows[: max(filled, default=0)]
 
 
 def read_labelled(path: Path, format: str) -> tuple[pd.DataFrame, dict]:
@@ -44,7 +45,7 @@ def check(path, format: str, names: Iterable[str], frames: Iterable[pd.DataFrame
     """DataError for what the format cannot hold: names, too many rows or columns, long texts."""
     names, rows = list(names), 1
     _import(format)
-    small = [name.lower() for name in names]
+    small = [name.lower() if format == "sav" else name for name in names]
     for name in names:
         taken = format != "xlsx" and (
             name.lower() in _RESERVED.split() or small.count(name.lower()) > 1
@@ -112,11 +113,9 @@ def _open_sheet(path: Path, sheet: str | None, values: bool):
 @lru_cache(maxsize=1)
 def _load_sheet(path: Path, changed: int, sheet: str | None) -> tuple[list[str], list[list]]:
     rows = [list(row) for row in _open_sheet(path, sheet, True).iter_rows(values_only=True)]
-    while rows and not any(cell is not None for cell in rows[-1]):
-        rows.pop()
-    if not rows:
+    widths = [n for row in rows for n, cell in enumerate(row, 1) if cell is not None]
+    if not (width := max(widths, default=0)):
         raise DataError(f"{path}: empty, without even a header")
-    width = max(n for row in rows for n, cell in enumerate(row, 1) if cell is not None)
     rows = [(row + [None] * width)[:width] for row in rows]
     return ["" if cell is None else str(cell) for cell in rows[0]], rows[1:]
 

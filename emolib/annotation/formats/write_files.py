@@ -44,10 +44,7 @@ def write(
             return
         # Half a character is written as its escape, which is what JSON has for it.
         layout = {"encoding": "utf-8", "errors": "backslashreplace", "newline": ""}
-        with (
-            open_output(temporary, compression) as raw,
-            io.TextIOWrapper(raw, write_through=True, **layout) as file,
-        ):
+        with open_output(temporary, compression) as raw, io.TextIOWrapper(raw, **layout) as file:
             for number, frame in enumerate(frames):
                 if format == "jsonl":
                     file.writelines(_write_json(frame))

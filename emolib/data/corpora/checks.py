@@ -64,10 +64,13 @@ def read_lines(path: Path) -> list[str]:
     return lines if lines[-1] else lines[:-1]
 
 
-def read_csv(path: Path, delimiter: str = ",") -> Iterator[tuple[str, list[str]]]:
+def read_csv(
+    path: Path, delimiter: str = ",", header: bool = True
+) -> Iterator[tuple[str, list[str]]]:
     """(file:line, fields) of each row, as `delimited.read_rows` cuts it."""
-    lines, advice = io.StringIO(read_text(path), newline=""), f"broken CSV: {_ORIGINAL}"
-    for number, fields in delimited.read_rows(lines, path, delimiter, advice=advice):
+    lines = io.StringIO(read_text(path), newline="")
+    how = {"advice": f"broken CSV: {_ORIGINAL}", "header": header}
+    for number, fields in delimited.read_rows(lines, path, delimiter, **how):
         yield f"{path}:{number}", fields
 
 
