@@ -18,7 +18,7 @@ from emolib import DataError, annotate, delimited, files, notebooks
 from emolib.annotation import annotate_file
 from emolib.annotation.formats import read_files
 from emolib.baselines import api
-from emolib.data import corpora
+from emolib.data import corpora, parsing
 from emolib.evaluation import score_files
 from emolib.report import text_plots
 
@@ -352,17 +352,18 @@ NOTEBOOKS = notebooks.find_notebooks(["00", "01"])
 
 
 @pytest.mark.parametrize(
-    ("content", "text"),
+    ("content", "text", "value"),
     [
-        ([{"type": "text", "text": "0."}, {"type": "text", "text": "5"}], "0.5"),
-        ("<think>is it 0.9? or", ""),
-        ("<think>0.9?</think>\n0.5", "0.5"),
-        (None, ""),
-        ("0.5", "0.5"),
+        ([{"type": "text", "text": "0."}, {"type": "text", "text": "5"}], "0.5", 0.5),
+        ("<think>it is 0.9, or", "<think>it is 0.9, or", None),
+        ("<think>it is\n0.9?</think>\n0.5", "<think>it is\n0.9?</think>\n0.5", 0.5),
+        ("so 0.9?</think>0.5", "so 0.9?</think>0.5", 0.5),
+        (None, "", None),
     ],
 )
-def test_answers_of_an_api_are_read(content, text):
+def test_answers_in_parts_and_after_a_thought_are_read(content, text, value):
     assert api._read_content(content) == text
+    assert parsing.parse("V-reg", text) == value
 
 
 def test_rows_begin_where_they_say():

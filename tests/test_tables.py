@@ -1,7 +1,9 @@
 """Excel, SPSS and Stata files, compressed files and folders of texts, in and out."""
 
 import gzip
+import sys
 from datetime import date, datetime
+from types import SimpleNamespace
 
 import openpyxl
 import pandas as pd
@@ -117,6 +119,14 @@ def test_excel_names_its_sheets_and_reads_the_first(workbook):
         read_files.inspect(workbook)
     with pytest.raises(DataError, match="no sheet 'Answer': there are Sheet, Answers"):
         read_files.inspect(workbook, sheet="Answer")
+
+
+def test_excel_is_read_from_standard_input_too(workbook, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=workbook.open("rb")))
+    target = judge("-", tmp_path / "out.csv", sheet="Answers", input_format="xlsx")
+    assert len(pd.read_csv(target)) == 4
+    with pytest.raises(DataError, match=r"a sheet of .xlsx was named, and this is csv"):
+        read_files.inspect(target, sheet="Answers")
 
 
 def test_formula_without_its_value_is_no_empty_text(tmp_path):

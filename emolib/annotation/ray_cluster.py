@@ -48,7 +48,9 @@ def annotate_folder(
     present = rows.schema().names
     if text_column not in present:
         raise DataError(f"{source}: no column {text_column!r}: there are {name_some(present)}")
-    added = list_columns(settings.get("tasks") or AAID, settings.get("coverage"))
+    tasks = settings.get("tasks") or AAID
+    tasks = [tasks] if isinstance(tasks, str) else tasks
+    added = list_columns(tasks, settings.get("coverage"))
     check_free(source, present, added)
     how = {"compute": ray.data.ActorPoolStrategy(size=workers), "num_cpus": cpus, "num_gpus": gpus}
     how |= {"fn_constructor_args": (model, text_column, settings | {"progress": False})}

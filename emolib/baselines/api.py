@@ -197,12 +197,8 @@ def _hide_key(said: str, client) -> str:
 
 
 def _read_content(content: str | list | None) -> str:
-    """A message's text: parts joined, and nothing where it ends before its thought does."""
+    """A message's text, which may come in parts."""
     if isinstance(content, list):
-        parts = (each if isinstance(each, str) else each.get("text") or "" for each in content)
-        content = "".join(parts)
-    content = content or ""
-    if content.lstrip().startswith("<think>"):
-        content = content.partition("</think>")[2].lstrip()
+        content = "".join(each.get("text") or "" for each in content)
     # Half of a surrogate pair is JSON, but no text that a file can store.
-    return content.encode("utf-8", "replace").decode("utf-8")
+    return (content or "").encode("utf-8", "replace").decode("utf-8")

@@ -57,6 +57,8 @@ def inspect(path: str | Path, column: str = "text", format: str | None = None, *
     if delimiter and (len(delimiter) != 1 or delimiter in '"\r\n'):
         raise DataError(f"delimiter {delimiter!r}: expected one character")
     source = Source(path, column, found, delimiter=delimiter, **options)
+    if source.sheet and found != "xlsx":
+        raise DataError(f"{path}: a sheet of .xlsx was named, and this is {found}")
     if found in ("csv", "tsv", "jsonl", "lines"):
         source = replace(source, encoding=find_encoding(path, source.encoding))
         delimiter = delimiter or (read_rows.find_separator(source) if found == "csv" else None)

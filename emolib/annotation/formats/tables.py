@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from importlib import import_module
+from io import BytesIO
 from pathlib import Path
 from zipfile import BadZipFile
 
@@ -99,7 +100,8 @@ def _import(format: str):
 def _open_sheet(path: Path, sheet: str | None, values: bool):
     openpyxl = _import("xlsx")
     try:
-        book = openpyxl.load_workbook(path, read_only=True, data_only=values)
+        content = BytesIO(path.read_bytes())  # by name it takes no file that ends otherwise
+        book = openpyxl.load_workbook(content, read_only=True, data_only=values)
     except (OSError, ValueError, KeyError, BadZipFile) as error:
         raise DataError(f"{path}: not readable as .xlsx ({error})") from None
     names = [each.title for each in book.worksheets]
