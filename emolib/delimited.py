@@ -1,6 +1,8 @@
 """Rows of delimited text (CSV, TSV), cut so that no quotation mark swallows rows unseen."""
 
 import csv
+import re
+from collections import deque
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -34,18 +36,19 @@ def read_rows(
     layout = {"delimiter": delimiter, "strict": True}
     layout["quoting"] = csv.QUOTE_NONE if quotes is False else csv.QUOTE_MINIMAL
     rows = csv.reader(_note(lines, taken, backslash), **layout)
+    recent: deque[list[str]] = deque(maxlen=50)
     first, width, doubtful, proved, prose = 1, 0, 0, False, False
     try:
         for row in rows:
             if not width:  # the header, which may go over lines
                 prose = delimiter in ",;" and f"{delimiter} " not in "".join(taken)
-            if quotes is None and len(taken) > 1 and (width or not header):
-                swallowed = _count_rows(taken, delimiter, width or len(row), prose)
-                doubtful = doubtful or (first if swallowed else 0)
-            elif width == 1 and row and taken[0].startswith('"'):
-                proved = (
-                    proved or delimiter in row[0] or '"' in row[0]
-                )  # this file quotes its cells
+            if width or not header:
+                recent.append(row)
+            if quotes is None and len(taken) > 1 and recent:
+                alike = [each for each in recent if len(each) == len(row)]
+                doubtful = doubtful or first * _looks_swallowing(taken, alike, delimiter, prose)
+            elif width == 1 and row and taken[0].startswith('"'):  # this file quotes its cells
+                proved = proved or delimiter in row[0] or '"' in row[0]
             if doubtful and (width or len(row)) > 1:
                 break
             width = width or len(row)
@@ -67,19 +70,31 @@ def _note(lines: Iterable[str], taken: list[str], backslash: bool) -> Iterator[s
         yield line.replace('\\"', '""') if backslash else line
 
 
-def _count_rows(taken: list[str], delimiter: str, width: int, prose: bool) -> int:
-    """How many rows a cell over these lines has swallowed, as far as one can see.
+def _looks_swallowing(taken: list[str], rows: list[list[str]], delimiter: str, prose: bool) -> bool:
+    """Whether the lines of the last of some rows look like rows of their own.
 
-        1,"so happy      two cells each, as the header has: three rows, or a cell of three lines
-        2,nothing        that happens to look like them.
+        1,"so happy      two cells each, a number and a text, as other rows have: three rows,
+        2,nothing        or a cell of three lines that happens to look like them.
         3,bye"
 
     With `prose`, a delimiter before a space is part of a sentence.
     """
+    mark = re.escape(delimiter) + ("(?! )" if prose else "")
+    begun, *further = [re.split(mark, line.strip("\r\n")) for line in taken if line.strip()]
+    width = len(rows[-1])
+    known = [set(map(_find_shape, column)) for column in zip(*rows, strict=True)]
 
-    def count(line: str) -> int:
-        return 1 + line.count(delimiter) - (line.count(f"{delimiter} ") if prose else 0)
+    def fits(cells: list[str]) -> bool:
+        pairs = list(zip(map(_find_shape, cells), known, strict=False))
+        return len(cells) == width and all(x in seen or 0 < x < max(seen) for x, seen in pairs)
 
-    begun, *further = [count(line) for line in taken if line.strip()]
-    alike = sum(cells == width for cells in further)
-    return alike if begun >= width and 2 * alike >= len(further) > 0 else 0
+    alone = len(begun) > width or fits(begun)
+    return alone and 2 * sum(map(fits, further)) >= len(further) > 0
+
+
+def _find_shape(cell: str) -> int:
+    """0 nothing, 1 a number, 2 a word, 3 any text."""
+    cell = cell.strip('"')
+    if not cell or re.fullmatch(r"[-+]?[\d.:/-]+", cell):
+        return int(bool(cell))
+    return 3 if re.search(r"\s", cell) else 2
