@@ -95,6 +95,6 @@ def _looks_swallowing(taken: list[str], rows: list[list[str]], delimiter: str, p
 def _find_shape(cell: str) -> int:
     """0 nothing, 1 a number, 2 a word, 3 any text."""
     cell = cell.strip('"')
-    if not cell or re.fullmatch(r"[-+]?[\d.:/-]+", cell):
+    if not cell or re.fullmatch(r"[-+]?[\d.,:/-]+", cell):
         return int(bool(cell))
     return 3 if re.search(r"\s", cell) else 2
