@@ -19,8 +19,11 @@ from emolib.annotation.settings import DEFAULT_MODEL, FileSettings, ModelSetting
 _ABOUT = "Reads affect from text: intensities, valence, emotions; and makes what does."
 _LOOKS = {"pretty_exceptions_enable": False, "rich_markup_mode": "markdown", "help": _ABOUT}
 app = typer.Typer(no_args_is_help=True, add_completion=False, **_LOOKS)
-_INPUT = "CSV, TSV, JSONL, Parquet or .txt (a text per line); - is standard input, by default lines"
-_OUTPUT = "CSV, TSV, JSONL or Parquet, by its ending; - is standard output"
+_INPUT = (
+    "CSV, TSV, JSONL, Parquet, Excel, SPSS (.sav), Stata (.dta) or .txt (a text per line), .gz or"
+)
+_INPUT += " .zst too; or a folder of .txt files; - is standard input, by default lines"
+_OUTPUT = "any of these with columns, by its ending; - is standard output"
 _MODEL = "a run, an adapter or model folder, a Hub id, a .gguf; or vader, textblob: valence alone"
 _RANGE = "the scale of ratings: anger=1:7, or words from the lowest: anger=none,some,much"
 _FIT = "fits scales, cut points and thresholds to the ratings; keeps them in calibration.json"
@@ -119,11 +122,13 @@ def _annotate(source: str, target: str, *given, **settings) -> None:
         path = Path(folder, "stdout") if target == "-" else Path(target)
         with redirect_stdout(sys.stderr):
             annotate_file.annotate_file(source, path, *given, **settings)
+        found = runs.read(f"{path}.run")
+        if replaced := found["settings"].get("replaced"):
+            typer.echo(f"{source}: {replaced} bad bytes are now U+FFFD", err=True)
         if target == "-":
             with path.open("rb") as file:
                 shutil.copyfileobj(file, sys.stdout.buffer)
             return
-    found = runs.read(f"{path}.run")
     typer.echo(f"{path}: {found['settings']['rows']} rows, {_DONE.format(**found)}", err=True)
     unit = "text" if found["settings"]["aggregate"] else found["settings"]["unit"]
     if notes := summarize(found["notes"], found["units"], unit):

@@ -1,10 +1,12 @@
-"""Files written whole or not at all, hashes, and where a relative path begins."""
+"""Files written whole or not at all, hashes, strict JSON, and where a relative path begins."""
 
 import hashlib
 import json
 import os
 import shutil
+from collections import Counter
 from contextlib import contextmanager
+from math import isfinite
 from pathlib import Path
 
 
@@ -61,3 +63,37 @@ def hash_rows(rows) -> str:
     for values in zip(*(whole[name] for name in names), strict=True):
         digest.update(json.dumps(values, ensure_ascii=False).encode())
     return digest.hexdigest()
+
+
+def name_some(names, most: int = 20) -> str:
+    """Names for a message, of many only the first.
+
+    >>> name_some(["a", "b", "c"], most=1)
+    'a and 2 more'
+    """
+    names = [f"{name:.60}" for name in names]
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def parse_json(text: str):
+    """JSON as Python reads it, but ValueError for a key that stands in an object twice.
+
+    A number too large for a float stays the string it was: Infinity is no JSON.
+    """
+
+    def collect(pairs: list) -> dict:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            ((twice, _),) = Counter(key for key, _ in pairs).most_common(1)
+            raise ValueError(f"the key {twice!r:.60} stands there twice")
+        return found
+
+    def read_float(digits: str) -> float | str:
+        return value if isfinite(value := float(digits)) else digits
+
+    def read_constant(name: str) -> float | str:
+        return float("nan") if name == "NaN" else name
+
+    how = {"parse_float": read_float, "parse_constant": read_constant}
+    return json.loads(text, object_pairs_hook=collect, **how)

@@ -11,6 +11,8 @@ import posixpath
 import reprlib
 import time
 from collections.abc import Collection
+from contextlib import suppress
+from math import inf
 from pathlib import Path
 
 import yaml
@@ -18,7 +20,12 @@ import yaml
 from emolib import DataError, files
 
 _WRITTEN = ("out", "figures", "name")  # parameters that say where things are written
+_CHECKOUT = "start this in a checkout of the project"
 _TYPES = {"int": int, "float": float | int, "str": str, "bool": bool}
+_ABOVE_ZERO = ("epochs", "learning_rate", "max_length", "batch_size", "micro_batch_size")
+_ABOVE_ZERO += ("lora_alpha", "eval_steps", "patience", "encoder_epochs")
+_NOT_NEGATIVE = ("seed", "train_rows", "validation_rows", "lora_rank", "lora_dropout", "shots")
+_NOT_NEGATIVE += ("regression_weight", "items_per_group", "worst", "bars", "marks", "frames")
 INSTALLS, LOOKS = LEFT_OUT = ("nbval-skip", "look")  # tags of cells that `train` leaves out
 
 
@@ -28,8 +35,10 @@ def find_notebooks(only: Collection[str] = ()) -> list[Path]:
     found = sorted(folder.glob("[0-9][0-9]_*.ipynb"))
     found = [path for path in found if not only or path.name[:2] in only]
     if not found:
-        hint = "start this in a checkout of the project, with numbers of its notebooks"
-        raise DataError(f"no notebooks {' '.join(only)} in {folder}: {hint}")
+        which = (
+            f"no notebooks {' '.join(only)} in {folder}" if only else f"no notebooks in {folder}"
+        )
+        raise DataError(f"{which}: {_CHECKOUT}, with numbers of its notebooks")
     return found
 
 
@@ -53,7 +62,8 @@ def read_run(file: str | Path, **changes) -> dict:
         given = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (FileNotFoundError, IsADirectoryError):
         known = ", ".join(sorted(p.stem for p in file.parent.glob("*.yaml")))
-        raise DataError(f"{file}: no such run file (there are: {known})") from None
+        there = f"there are: {known}" if known else f"there are none: {_CHECKOUT}"
+        raise DataError(f"{file}: no such run file ({there})") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise DataError(f"{file}: not readable YAML: {error}") from None
     if not isinstance(given, dict):
@@ -77,7 +87,10 @@ def check(namespace: dict, **choices: tuple) -> None:
     given = {n.targets[0].id: _evaluate(n.value) for n in lines if isinstance(n, ast.Assign)}
     own = namespace.get("__annotations__", {})
     known = {name: getattr(kind, "__name__", str(kind)) for name, kind in own.items()}
-    beside = {} if given.keys() <= known.keys() else _read_types(find_notebooks())
+    beside = {}
+    if not given.keys() <= known.keys():
+        with suppress(DataError):  # a copy of this notebook alone
+            beside = _read_types(find_notebooks())
     validate(given, beside | known, "this notebook")
 
 
@@ -89,6 +102,10 @@ def validate(given: dict, known: dict[str, str], where: str) -> None:
         kind, problem = known[name], ""
         if not isinstance(value, _TYPES[kind]) or (isinstance(value, bool) and kind != "bool"):
             problem = f"expected {kind}" + " (YAML wants a dot: 2.0e-4)" * (kind == "float")
+        elif name in _ABOVE_ZERO and not 0 < value < inf:
+            problem = "expected a number above 0"
+        elif name in _NOT_NEGATIVE and not 0 <= value < inf:
+            problem = "expected 0 or more"
         elif name == "name" and set(value) & {"/", "\\"}:
             problem = "expected no / or \\"
         elif name in _WRITTEN:
@@ -105,6 +122,7 @@ def run(file: str | Path, only: Collection[str] = ()) -> list[Path]:
     file's. Prints the time of each. DataError as of `read_run`, before anything runs.
     """
     import papermill
+    from jupyter_client.kernelspec import NoSuchKernel
 
     file, given = Path(file), read_run(file)
     if os.environ.get("EMOLIB_DATA"):
@@ -117,7 +135,11 @@ def run(file: str | Path, only: Collection[str] = ()) -> list[Path]:
         print(f"{path.name} ...", end=" ", flush=True)
         started = time.perf_counter()
         own = {name: given[name] for name in read_parameters(path) if name in given}
-        papermill.execute_notebook(path, target / path.name, own, **options)
+        try:
+            papermill.execute_notebook(path, target / path.name, own, **options)
+        except NoSuchKernel as error:
+            hint = "python -m ipykernel install --user --name python3"
+            raise DataError(f"Jupyter finds no kernel {error.name!r}: {hint}") from None
         print(f"{time.perf_counter() - started:.0f} s", flush=True)
         done.append(target / path.name)
     return done

@@ -10,7 +10,9 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import fields
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
+from numbers import Integral, Real
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 from filelock import FileLock, Timeout
 
@@ -110,7 +112,7 @@ def measure_peak_memory() -> int | None:
 
 
 def read_settings(kind: type, given: dict, what: str, least=None, choices=None):
-    """An instance of the settings dataclass `kind`.
+    """An instance of the settings dataclass `kind`, whose numbers are numbers.
 
     `least`: names to the least number allowed; `choices`: names to allowed values. None is always
     allowed. DataError names an unknown setting, or one that is not allowed.
@@ -120,6 +122,13 @@ def read_settings(kind: type, given: dict, what: str, least=None, choices=None):
         raise DataError(f"no {what} setting {', '.join(unknown)}: there are {', '.join(known)}")
     chosen = kind(**given)
     values = {name: value for name, value in vars(chosen).items() if value is not None}
+    hints = get_type_hints(kind)
+    for name, value in values.items():
+        numbers = {int, float} & {hints[name], *get_args(hints[name])}
+        wanted = Real if float in numbers else Integral
+        if numbers and (isinstance(value, bool) or not isinstance(value, wanted)):
+            whole = "whole " * (wanted is Integral)
+            raise DataError(f"{name} is {value!r:.60}, expected a {whole}number")
     for name, limit in (least or {}).items():
         if name in values and not values[name] >= limit:  # NaN is not
             wanted = "above 0" if 0 < limit < 1 else f"{limit} or more"

@@ -218,7 +218,7 @@ REFUSED = {
     "there": ({"target": "there.csv"}, "there.csv: there already: overwrite it"),
     "not ours": ({"target": "there.csv", "resume": True}, "there.csv: there already"),
     "clash": ({"source": "judged.csv"}, "already has the columns valence, reason"),
-    "encoding": ({"source": "latin.csv"}, "latin.csv: .*not utf-8"),
+    "encoding": ({"source": "latin.csv"}, "latin.csv:2: not utf-8"),
 }
 
 

@@ -487,3 +487,12 @@ def test_real_server_answers_as_the_model_itself_does(
         own = model.generate(ids, max_new_tokens=8, do_sample=False)
         text = tokenizer.decode(own[0, ids.shape[1] :], skip_special_tokens=True)
         assert response.strip() == text.strip()
+
+
+def test_answers_in_parts_are_joined_and_errors_inside_a_200_shown(server, ask, tmp_path):
+    parts = [{"type": "text", "text": "0."}, {"type": "text", "text": "5"}]
+    server.reply = lambda body, nth: completion(parts)
+    assert set(ask()["response"]) == {"0.5"}
+    server.reply = lambda body, nth: (200, *failure(200, "the model is asleep")[1:])
+    with pytest.raises(DataError, match=r"the server's answer is an error: .*asleep"):
+        ask(run=tmp_path / "other")

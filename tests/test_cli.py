@@ -19,6 +19,7 @@ OPTIONS = [
     *("--text-column", "--model", "--task", "--resume", "--overwrite", "--chunk"),
     *("--max-tokens", "--dtype", "--quantization", "--backend", "--device", "--form"),
     *("--input-format", "--output-format", "--encoding", "--delimiter"),
+    *("--encoding-errors", "--quotes", "--backslash-quotes", "--sheet"),
     *("--coverage", "--plain-quotes", "--escape-formulas", "--quiet"),
     *("--unit", "--aggregate", "--output-columns"),
 ]
@@ -153,7 +154,7 @@ def test_unknown_model_is_an_error_too(source, tmp_path):
 
 def test_wrong_use_is_told_apart_from_wrong_data(source):
     assert call(source, "out.csv", "--no-such-option").exit_code == 2
-    assert call(source, "out.csv", "--output-format", "xlsx").exit_code == 2
+    assert call(source, "out.csv", "--output-format", "xls").exit_code == 2
     assert call(source).exit_code == 2
 
 

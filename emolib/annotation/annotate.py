@@ -1,11 +1,13 @@
 """Texts in, affect out: one row per text, each value with a confidence."""
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
+from unicodedata import category
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 from tqdm import tqdm
 
 from emolib import DataError, runs
@@ -19,6 +21,7 @@ from emolib.baselines import lexicons
 from emolib.data.prompts import FORMS
 from emolib.tasks import AAID
 
+_UNSEEN = "\ufe0e\ufe0f\u034f\u115f\u1160\u3164\u2800"  # marks and letters that show nothing
 _KEPT = 50_000  # distinct texts whose rows are remembered, about 40 MB
 
 
@@ -58,14 +61,15 @@ class Annotator:
     def __init__(self, model: str = DEFAULT_MODEL, **settings):
         least, choices = {"max_tokens": 1, "tokens_per_batch": 1}, {"form": FORMS}
         chosen = runs.read_settings(ModelSettings, settings, "annotation", least, choices)
-        tasks = _choose_tasks(model, list(chosen.tasks or ()))
+        tasks = _choose_tasks(model, chosen.tasks or ())
         self.columns = list_columns(tasks, chosen.coverage)
         self._known: dict[bytes, tuple] = {}
         self._hidden = not chosen.progress
         lexicon = model in lexicons.NAMES
         if lexicon and chosen.coverage is not None:
             raise DataError(f"coverage: {model} has no calibrated intervals")
-        self._backend = Lexicon(model) if lexicon else LanguageModel(model, tasks, chosen)
+        needed = (model, chosen) if lexicon else (model, tasks, chosen)
+        self._backend = (Lexicon if lexicon else LanguageModel)(*needed)
         self.settings = {"tasks": tasks, "coverage": chosen.coverage, **self._backend.settings}
         self.settings |= {name: getattr(chosen, name) for name in least}
         self._fits = None
@@ -78,10 +82,8 @@ class Annotator:
 
         Without `advance` there is a progress bar, unless the settings say otherwise.
         """
-        if isinstance(texts, str | bytes):
-            raise DataError("a single text: give a list of texts")
         index = texts.index if isinstance(texts, pd.Series) else None
-        texts = list(texts)
+        texts = _list_texts(texts)
         with tqdm(total=len(texts), unit="text", disable=bool(advance) or self._hidden) as bar:
             rows = self._find_rows(texts, advance or bar.update)
         values = np.array([row for row, *_ in rows]).reshape(-1, len(self.columns))
@@ -138,7 +140,9 @@ class Annotator:
             del self._known[key]
 
 
-def _choose_tasks(model: str, wanted: list[str]) -> list[str]:
+def _choose_tasks(model: str, wanted: Iterable[str] | str) -> list[str]:
+    if isinstance(wanted, str) or not isinstance(wanted, Iterable):
+        wanted = [wanted]
     who, possible = (model, ["V-reg"]) if model in lexicons.NAMES else ("annotate", AAID)
     for task in wanted:
         if task not in possible:
@@ -159,11 +163,25 @@ def _read_fits(chosen: ModelSettings, columns: dict, settings: dict) -> dict:
     return fits
 
 
+def _list_texts(texts) -> list:
+    """A list of texts, whatever held them; DataError for what is no series of texts."""
+    if isinstance(texts, str | bytes):
+        raise DataError("a single text: give a list of texts")
+    if isinstance(texts, Mapping) or hasattr(texts, "columns") or not hasattr(texts, "__iter__"):
+        hint = 'give a list of texts, or a column of a table: table["text"]'
+        raise DataError(f"texts: a {type(texts).__name__}, not a list of texts: {hint}")
+    try:
+        return [each.as_py() if isinstance(each, pa.Scalar) else each for each in texts]
+    except TypeError as error:  # an array without a dimension
+        raise DataError(f"texts: {error}: give a list of texts") from None
+
+
 def _refuse(text) -> str | None:
     """Why there is nothing to annotate, or None."""
     if isinstance(text, str):
-        return None if text.strip() else "empty text"
-    missing = text is None or text is pd.NA or text != text
+        seen = (c for c in text if not (c.isspace() or c in _UNSEEN or category(c) == "Cf"))
+        return None if any(seen) else "empty text"
+    missing = pd.api.types.is_scalar(text) and pd.isna(text)
     return "no text" if missing else f"not a text but {type(text).__name__}"
 
 

@@ -15,7 +15,6 @@ from itertools import takewhile
 from pathlib import Path
 
 import pandas as pd
-import pooch
 import pyarrow as pa
 from tqdm import tqdm
 
@@ -23,12 +22,15 @@ from emolib import DataError, runs
 from emolib.annotation import sentences
 from emolib.annotation.annotate import Annotator
 from emolib.annotation.columns import REMARKS, check_free
-from emolib.annotation.formats import codebook, layouts, read_files, write_files
+from emolib.annotation.formats import codebook, layouts, paths, read_files, tables, write_files
+from emolib.annotation.formats.decoding import COMPRESSIONS
 from emolib.annotation.settings import DEFAULT_MODEL
 from emolib.annotation.settings import FileSettings as Settings
 from emolib.files import replacing
 
 STDIN = "-"
+_READING = ("encoding", "encoding_errors", "delimiter", "quotes", "backslash_quotes", "sheet")
+_BINARY = ("parquet", *tables.FORMATS)  # formats with types
 
 
 def annotate_file(
@@ -60,38 +62,46 @@ def annotate_file(
     folder made with other settings, which it names.
     """
     files, target = files or Settings(), Path(target)
+    for path in (target, source):
+        paths.check_name(path)
     folder = target.with_name(f"{target.name}.run")
     files = replace(files, output_format=read_files.find_format(target, files.output_format))
     _check_place(source, target, folder, files)
-    how = {name: getattr(files, name) for name in ("encoding", "delimiter", "quotes")}
-    inspect = partial(read_files.inspect, column=text_column, **how)
+    how = {name: getattr(files, name) for name in _READING}
+    inspect = partial(read_files.inspect, column=text_column, format=files.input_format, **how)
     if str(source) != STDIN:  # a file that cannot be read leaves no folder behind
-        found = inspect(source, format=files.input_format)
+        found = inspect(source)
     if isinstance(model, Annotator) and settings:
         raise DataError(f"an Annotator has its own settings, not {', '.join(settings)}")
     model = model if isinstance(model, Annotator) else Annotator(model, **settings)
     layouts.check(files, list(model.columns))
     with runs.locked(folder, empty=files.overwrite):
         if str(source) == STDIN:
-            found = inspect(_keep_input(folder, files), format=files.input_format or "lines")
+            found = inspect(_keep_input(folder, files))
         _Job(found, target, folder, model, files, advance).run()
     return target
 
 
 def _check_place(source, target: Path, folder: Path, files: Settings) -> None:
-    place = target.absolute()
-    itself = str(source) != STDIN and Path(source).absolute() == place
+    place, torso = target.absolute(), paths.name_torso(target)
+    itself = str(source) != STDIN and any(paths.is_same(source, path) for path in (target, torso))
+    counted = isinstance(files.chunk, int) and files.chunk > 0
+    special = target.exists() and not target.is_file() and not target.is_dir()
+    packed = target.suffix.lower() in COMPRESSIONS and files.output_format in _BINARY
     # Without a record there is nothing to resume, and the target is somebody else's.
     allowed = files.overwrite or (files.resume and (folder / "run.json").is_file())
     done = len(list((folder / "parts").glob("[0-9]*.parquet")))
     hint = f"an unfinished run with {done} finished chunks: resume it, or overwrite it"
     problems = {
-        f"chunk is {files.chunk}, expected 1 or more": files.chunk < 1,
+        f"chunk is {files.chunk!r}, expected 1 or more": not counted,
         "resume and overwrite: one of them, not both": files.resume and files.overwrite,
         f"{target}: no folder {place.parent}": not place.parent.is_dir(),
         f"{target}: input and output in one: give the output a name": itself,
         f"{target}: lines hold no columns: take csv, jsonl": files.output_format == "lines",
         f"{target}: a folder, expected a file's name": target.is_dir(),
+        f"{target}: a link to {place.resolve()}: name that": target.is_symlink(),
+        f"{target}: a pipe or a device: take - for standard output": special,
+        f"{target}: {files.output_format} takes no {target.suffix}": packed,
         f"{target}: there already: overwrite it, or rename": target.exists() and not allowed,
         f"{folder}: {hint}": done and not allowed,
     }
@@ -101,7 +111,7 @@ def _check_place(source, target: Path, folder: Path, files: Settings) -> None:
 
 def _keep_input(folder: Path, files: Settings) -> Path:
     """Standard input as a file, so that a run can resume."""
-    kept = folder / "input" / "stdin"
+    kept = folder / "input" / "stdin.txt"
     # Without a record the input that is there was refused: what comes now is corrected.
     resumes = files.resume and kept.is_file() and (folder / "run.json").is_file()
     if resumes and "finished" not in runs.read(folder):
@@ -126,14 +136,20 @@ class _Job:
         """Computes what is missing, writes target and record, removes all else."""
         added = layouts.list_added(self.files, list(self.annotator.columns))
         check_free(self.source.path, self.source.columns, added)
+        if self.files.output_format in tables.FORMATS:
+            frames = (frame for frame, _ in self._read_chunks())
+            names = [*self.source.columns, *added]
+            tables.check(self.target, self.files.output_format, names, frames)
         found, files = vars(self.source), vars(self.files)
-        about = {"input": pooch.file_hash(found["path"]), "text_column": found["column"]}
+        about = {"input": paths.hash_input(found["path"]), "text_column": found["column"]}
         about |= {key: found[key] for key in ("rows", "encoding", "delimiter", "quotes")}
         about |= {key: files[key] for key in ("chunk", "output_format", "escape_formulas")}
         about |= {key: files[key] for key in ("unit", "aggregate", "output_columns")}
+        other = ("encoding_errors", "backslash_quotes", "sheet", "replaced")
+        about |= {key: found[key] for key in other if found[key] not in (None, 0, "strict")}
         about |= {"input_format": found["format"]} | self.annotator.settings
         runs.match(self.folder, "annotate", about)  # all that decides the target's bytes
-        torso = self.target.with_name(f"{self.target.stem}.partial{self.target.suffix}")
+        torso = paths.name_torso(self.target)
         try:
             if "finished" not in runs.read(self.folder) or not self.target.is_file():
                 hint = "finished chunks are kept, make room and resume"
@@ -161,7 +177,8 @@ class _Job:
 
     def _read_chunks(self) -> Iterator[tuple[pd.DataFrame, Path]]:
         """The source's rows in chunks, each with the path of its finished part."""
-        for number, frame in enumerate(read_files.read(self.source, self.files.chunk)):
+        typed = self.files.output_format in _BINARY
+        for number, frame in enumerate(read_files.read(self.source, self.files.chunk, typed)):
             yield frame, self.folder / "parts" / f"{number:08d}.parquet"
 
     def _annotate(self) -> int:
@@ -226,8 +243,12 @@ class _Job:
         done = takewhile(lambda chunk: chunk[1].is_file(), self._read_chunks())
         # In the folder first: what a kill leaves there, the next call removes.
         whole = self.folder / "target"
-        frames, files = self._lay_out(done), self.files
-        write_files.write(frames, whole, files.output_format, files.escape_formulas)
+        format, labels = self.files.output_format, {}
+        if format in ("sav", "dta") and self.source.format in ("sav", "dta"):
+            _, labels = tables.read_labelled(self.source.path, self.source.format)
+        packed = COMPRESSIONS.get(self.target.suffix.lower())
+        how = {"escape": self.files.escape_formulas, "compression": packed, "about": labels}
+        write_files.write(self._lay_out(done), whole, format, **how)
         whole.replace(path)
 
     def _lay_out(self, done: Iterator) -> Iterator[pd.DataFrame]:

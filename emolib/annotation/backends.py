@@ -1,6 +1,8 @@
 """What predicts the answers about a text: a lexicon, or a language model."""
 
+import re
 from collections.abc import Callable
+from itertools import islice
 
 import numpy as np
 from datasets import Dataset
@@ -21,12 +23,20 @@ Prediction = tuple[dict[str, float], str | None]
 class Lexicon:
     """Valence from a lexicon's polarity, which has no confidence."""
 
-    def __init__(self, name: str):
+    def __init__(self, name: str, chosen: ModelSettings):
         self.settings, self._measure = {"model": name}, lexicons.load(name)
+        self._words = chosen.max_tokens  # VADER's time grows with their square
 
     def predict(self, texts: list[str], report: Callable) -> list[Prediction]:
         """As `LanguageModel.predict`."""
-        return [({"valence": (self._measure(text) + 1) / 2}, None) for text in texts]
+        cut = [self._shorten(text) for text in texts]
+        return [({"valence": (self._measure(text) + 1) / 2}, reason) for text, reason in cut]
+
+    def _shorten(self, text: str) -> tuple[str, str | None]:
+        start = text.strip()[: self._words * _CHARACTERS]
+        ends = [found.end() for found in islice(re.finditer(r"\S+", start), self._words)]
+        start = start[: ends[-1]]
+        return (text, None) if len(start) == len(text.strip()) else (start, _say_cut(start, text))
 
 
 class LanguageModel:
@@ -78,7 +88,7 @@ class LanguageModel:
             start = self.tokenizer.decode(ids[:most]).rstrip("\ufffd").strip() or start[:most]
         if len(start) == len(text.strip()):
             return text, None
-        return start, f"cut: about {len(start)} of {len(text)} characters were read"
+        return start, _say_cut(start, text)
 
     def _read(self, records: list[dict], reason: str | None) -> Prediction:
         answers = [record["probabilities"] for record in records]
@@ -89,6 +99,10 @@ class LanguageModel:
         for question, answer, mean in zip(self.questions, answers, means, strict=True):
             values |= read_record(question, answer, mean, self.calibration, self.level)
         return values, reason
+
+
+def _say_cut(start: str, text: str) -> str:
+    return f"cut: about {len(start)} of {len(text)} characters were read"
 
 
 def join(questions: list[dict], records: list[dict], weights: dict) -> list[float]:

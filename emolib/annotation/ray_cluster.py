@@ -9,7 +9,7 @@ from emolib import DataError
 from emolib.annotation.annotate import Annotator
 from emolib.annotation.columns import check_free, list_columns
 from emolib.annotation.settings import DEFAULT_MODEL
-from emolib.files import replacing
+from emolib.files import name_some, replacing
 from emolib.tasks import AAID
 
 _ROWS_PER_FILE = 100_000
@@ -47,8 +47,10 @@ def annotate_folder(
     rows = ray.data.read_parquet(str(source))
     present = rows.schema().names
     if text_column not in present:
-        raise DataError(f"{source}: no column {text_column!r}: there are {', '.join(present)}")
-    added = list_columns(settings.get("tasks") or AAID, settings.get("coverage"))
+        raise DataError(f"{source}: no column {text_column!r}: there are {name_some(present)}")
+    tasks = settings.get("tasks") or AAID
+    tasks = [tasks] if isinstance(tasks, str) else tasks
+    added = list_columns(tasks, settings.get("coverage"))
     check_free(source, present, added)
     how = {"compute": ray.data.ActorPoolStrategy(size=workers), "num_cpus": cpus, "num_gpus": gpus}
     how |= {"fn_constructor_args": (model, text_column, settings | {"progress": False})}

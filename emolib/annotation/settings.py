@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from typer import Option
 
 DEFAULT_MODEL = "emo-smollm2-135m"
-Format = Literal["csv", "tsv", "jsonl", "parquet", "lines"]
+Format = Literal["csv", "tsv", "jsonl", "parquet", "lines", "xlsx", "sav", "dta"]
 
 Unit = Literal["text", "sentence"]
 Layout = Literal["wide", "long", "labels"]
@@ -19,6 +19,10 @@ _FORMULAS = "for spreadsheets: an apostrophe before cells that begin like a form
 _UNIT = "one row per text, or per English sentence with sentence, text_row and sentence_number"
 _MEAN = "of sentences, back to a row per text: mean, as means of scores and shares of labels"
 _LAYOUT = "wide: a column per value; long: a row per text and value; labels: one column of labels"
+_LONGEST = "of a text (words, for a lexicon); the rest is not read, see `reason`"
+_BYTES = "of the input: strict refuses bad bytes, replace makes them U+FFFD and says how many"
+_QUOTES = "a CSV's quotation marks quote, also over lines, or are text; else doubt is refused"
+_BACKSLASH = "in a CSV's quoted cells \\\" is a quotation mark, as Spark writes it"
 
 
 def _explain(help: str, *names: str):
@@ -31,7 +35,7 @@ class ModelSettings:
     """How texts are annotated. tokens_per_batch moves the last digits at most."""
 
     tasks: Annotated[list[str] | None, _explain(_TASKS, "--task")] = None
-    max_tokens: Annotated[int, _explain("of a text; the rest is not read, see `reason`")] = 512
+    max_tokens: Annotated[int, _explain(_LONGEST)] = 512
     coverage: Annotated[float | None, _explain("of scores' intervals: 0.8, 0.9 or 0.95")] = None
     calibration: Annotated[str | None, _explain(_FITS)] = None
     dtype: Annotated[str | None, _explain(_DTYPE)] = None
@@ -53,9 +57,12 @@ class FileSettings:
     chunk: Annotated[int, _explain("rows between two savings: what a kill can cost")] = 512
     input_format: Annotated[Format | None, _explain("if the ending does not say it")] = None
     output_format: Annotated[Format | None, _explain("if the ending does not; csv for -")] = None
-    encoding: Annotated[str, _explain("of the input")] = "utf-8"
+    sheet: Annotated[str | None, _explain("of an .xlsx to read; else its first")] = None
+    encoding: Annotated[str, _explain("of the input, if no byte-order mark says it")] = "utf-8"
+    encoding_errors: Annotated[Literal["strict", "replace"], _explain(_BYTES)] = "strict"
     delimiter: Annotated[str | None, _explain("of a CSV; else a comma, a tab for TSV")] = None
-    quotes: Annotated[bool, _explain("a CSV's quotation marks are text", " /--plain-quotes")] = True
+    quotes: Annotated[bool | None, _explain(_QUOTES, "--quotes/--plain-quotes")] = None
+    backslash_quotes: Annotated[bool, _explain(_BACKSLASH, "--backslash-quotes")] = False
     unit: Annotated[Unit, _explain(_UNIT)] = "text"
     aggregate: Annotated[Literal["mean"] | None, _explain(_MEAN)] = None
     output_columns: Annotated[Layout, _explain(_LAYOUT)] = "wide"

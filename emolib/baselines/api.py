@@ -176,17 +176,29 @@ def _request(client, row: int, request: dict, partial: Path) -> str | None:
     """Requests one response and appends it to the file; the error, if there is one."""
     try:
         completion = client.chat.completions.create(**request)
-        content = completion.choices[0].message.content or ""
-        # Half of a surrogate pair is JSON, but no text that a file can store.
-        text = content.encode("utf-8", "replace").decode("utf-8")
+        if error := getattr(completion, "error", None):  # some servers put it into a 200
+            return _hide_key(f"the server's answer is an error: {error}", client)
+        text = _read_content(completion.choices[0].message.content)
     except (AttributeError, IndexError, TypeError):
         return "the server's answer is not a chat completion"
     except Exception as error:  # whatever a server made the client raise
         said = f"{type(error).__name__}: {error} ({error.__cause__})"
-        return said.removesuffix(" (None)").replace(client.api_key, "***")[:300]
+        return _hide_key(said.removesuffix(" (None)"), client)
     usage, record = getattr(completion, "usage", None), {"row": row, "response": text}
     record["tokens_in"] = getattr(usage, "prompt_tokens", None) or 0
     record["tokens_out"] = getattr(usage, "completion_tokens", None) or 0
     record["served"] = getattr(completion, "model", None)
     with _APPENDING, partial.open("a", encoding="utf-8", newline="\n") as file:
         file.write(json.dumps(record, ensure_ascii=False) + "\n")
+
+
+def _hide_key(said: str, client) -> str:
+    return said.replace(client.api_key, "***")[:300]
+
+
+def _read_content(content: str | list | None) -> str:
+    """A message's text, which may come in parts."""
+    if isinstance(content, list):
+        content = "".join(each.get("text") or "" for each in content)
+    # Half of a surrogate pair is JSON, but no text that a file can store.
+    return (content or "").encode("utf-8", "replace").decode("utf-8")

@@ -31,7 +31,8 @@ def parse(
     (`prompts.read_range` tells), the number must lie in that one and is mapped to the corpus's.
     Ordinal tasks: a key of `Task.classes`. Label tasks: the labels named, in the corpus's order; ()
     for the neutral answer of E-c. A leading number counts. Elsewhere in the response a number or
-    class description counts only where it is the only one. Only the first line with text is read.
+    class description counts only where it is the only one. Only the first line with text is read,
+    after the thought of a reasoning model (<think>...</think>).
 
     >>> parse("EI-reg", "0.531"), parse("EI-reg", "48: disgust"), parse("E-c", "joy.")
     (0.531, None, ('joy',))
@@ -59,7 +60,10 @@ def read_gold(task: str, gold) -> float | int | tuple[str, ...]:
 
 
 def _take_line(response: str | None) -> str:
-    text = (response or "")[:LONGEST].replace("\u2212", "-").strip()
+    thought, _, answer = (response or "").rpartition("</think>")
+    if not thought and answer.lstrip().startswith("<think>"):
+        answer = ""  # the thought has no end, so no answer follows
+    text = answer[:LONGEST].replace("\u2212", "-").strip()
     line = text.splitlines()[0].strip() if text else ""
     return re.sub(r"^([-+])\s+(?=\d)", r"\1", line)
 

@@ -1,13 +1,12 @@
 """What the authors released: their benchmark, and two models' answers to it."""
 
-import json
 import re
 from pathlib import Path
 
 import pandas as pd
 from datasets import Dataset
 
-from emolib import DataError
+from emolib import DataError, files
 from emolib.data.aeb import FEATURES
 from emolib.data.prompts import PUBLISHED, to_published
 from emolib.data.rows import Rows, to_frame
@@ -93,7 +92,7 @@ def _read_response(line: bytes, where: str, items: int) -> tuple[int, str]:
 
 def _read_fields(line: bytes, where: str, *names: str) -> list:
     try:
-        record = json.loads(line.decode("utf-8"))
+        record = files.parse_json(line.decode("utf-8"))
         found = {name: record[name] for name in names}
         for name in names:  # halves of characters are no text, but a model may say them
             name == "response" or str(found[name]).encode()

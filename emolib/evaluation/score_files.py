@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from emolib import DataError, files, runs
+from emolib import DataError, delimited, files, runs
 from emolib.data.rows import Rows, to_dataset
 from emolib.tasks import EMOTIONS, TASKS
 
@@ -78,7 +78,12 @@ def read_csv(path: Path, needed: list[str]) -> pd.DataFrame:
     DataError if it is not there, unreadable or lacks a column.
     """
     try:
+        with Path(path).open(encoding="utf-8-sig", newline="") as file:
+            for _ in delimited.read_rows(file, path, advice="write it anew"):
+                pass  # pandas would lose rows after a lone quotation mark
         frame = pd.read_csv(path)
+    except DataError:
+        raise
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
     except ValueError as error:  # empty, or lines of different length

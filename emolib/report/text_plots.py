@@ -1,6 +1,8 @@
 """Annotated texts become a table to read and Axes to look at."""
 
+import warnings
 from collections.abc import Iterable
+from contextlib import suppress
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -78,7 +80,7 @@ def draw_timeline(frame: pd.DataFrame, times: Iterable, window: str = "7D", mark
     running mean, centred; `marks` lowest and highest texts are named by their dates. Texts without
     a valence or a date are left out.
     """
-    dated = frame.assign(time=pd.to_datetime(pd.Series(list(times), frame.index)))
+    dated = frame.assign(time=read_times(times).to_numpy())
     dated = dated.dropna(subset=["valence", "time"]).sort_values("time").set_index("time")
     figure, (upper, lower) = plt.subplots(2, 1, figsize=(7, 4.6), sharex=True, height_ratios=(3, 2))
     shades = {"c": dated["valence"], "cmap": "RdBu", "vmin": 0, "vmax": 1}
@@ -100,6 +102,25 @@ def draw_timeline(frame: pd.DataFrame, times: Iterable, window: str = "7D", mark
     figure.autofmt_xdate()
     figure.tight_layout()
     return upper
+
+
+def read_times(times: Iterable) -> pd.Series:
+    """Dates of one form, in UTC where they have a zone; DataError names the first that has another.
+
+    None of them may be guessed: 07/03/2024 is in July for some and in March for others.
+    """
+    given = pd.Series(list(times), dtype=object)
+    with warnings.catch_warnings(action="ignore"):  # of forms that pandas reads one by one
+        for zone in (False, True):  # summer time has another zone than winter time
+            with suppress(ValueError, TypeError, OverflowError):
+                return pd.to_datetime(given, utc=zone).dt.tz_localize(None)
+        for number, value in enumerate(given, start=1):
+            try:
+                pd.to_datetime(given[:number], utc=True)
+            except (ValueError, TypeError, OverflowError):
+                hint = f"no date of the form of the first, {given[0]!r:.40}"
+                raise DataError(f"row {number}: {value!r:.40} is {hint}: write all alike") from None
+    return given
 
 
 def _find_emotions(frame: pd.DataFrame) -> list[str]:

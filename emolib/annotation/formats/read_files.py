@@ -1,13 +1,12 @@
-"""Files of texts, read in chunks of rows: CSV, TSV, JSONL, Parquet, lines.
+"""Files of texts, read in chunks of rows: CSV, TSV, JSONL, Parquet, lines, tables, folders.
 
-CSV cells stay strings ("007" stays "007"); JSONL and Parquet keep types. Nothing is evaluated.
+CSV cells stay strings ("007" stays "007"); JSONL, Parquet, Excel, SPSS and Stata keep types.
+Nothing is evaluated.
 """
 
-import csv
-import json
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import chain, islice
 from pathlib import Path
 from typing import get_args
@@ -17,34 +16,28 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from emolib import DataError
+from emolib.annotation.formats import read_rows, tables
+from emolib.annotation.formats.decoding import COMPRESSIONS, find_encoding
+from emolib.annotation.formats.read_rows import Source
 from emolib.annotation.formats.write_files import sanitize
 from emolib.annotation.settings import Format
+from emolib.files import name_some
 
 FORMATS = get_args(Format)
 _TEXTS = (pa.string(), pa.large_string(), pa.string_view(), pa.null())
-
-
-@dataclass(frozen=True)
-class Source:
-    """A file of texts, how it is read, and what `inspect` found in it."""
-
-    path: Path
-    column: str  # that holds the texts; the name for them, where they are lines
-    format: str
-    encoding: str = "utf-8"
-    delimiter: str = ","
-    quotes: bool = True  # False: a quotation mark is an ordinary character
-    rows: int = 0
-    columns: tuple[str, ...] = ()
+_KINDS = {("int",): "Int64", ("float",): "Float64", ("float", "int"): "Float64"}
+_KINDS |= {("bool",): "boolean", ("datetime",): "datetime64[us]"}
 
 
 def find_format(path: str | Path, given: str | None = None) -> str:
-    """The format given, or the one that the file's ending names.
+    """The format given, or the one that the file's ending names, compressed or not.
 
-    >>> find_format("tweets.TSV")
-    'tsv'
+    >>> find_format("tweets.TSV"), find_format("tweets.csv.gz")
+    ('tsv', 'csv')
     """
-    ending = Path(path).suffix.lower().removeprefix(".")
+    path = Path(path)
+    inner = path.with_suffix("") if path.suffix.lower() in COMPRESSIONS else path
+    ending = inner.suffix.lower().removeprefix(".")
     format = given or {"txt": "lines", "ndjson": "jsonl"}.get(ending, ending)
     if format not in FORMATS:
         known = ", ".join(FORMATS)
@@ -55,45 +48,88 @@ def find_format(path: str | Path, given: str | None = None) -> str:
 def inspect(path: str | Path, column: str = "text", format: str | None = None, **options) -> Source:
     """The file's `Source`, after all of it was read once: nothing fails hours later.
 
-    `options`: `Source`'s encoding, delimiter (None: a comma, a tab for TSV), quotes. DataError
-    names the file and line of what cannot be read, or the columns that there are.
+    `options`: `Source`'s encoding, delimiter (None: a comma, a tab for TSV), quotes and so on.
+    DataError names the file and line of what cannot be read, or the columns that there are.
     """
     path = Path(path)
-    if not path.is_file():
-        raise DataError(f"{path}: no such file")
-    format = find_format(path, format)
-    delimiter = options.pop("delimiter", None) or ("\t" if format == "tsv" else ",")
-    if len(delimiter) != 1 or delimiter in '"\r\n':
+    found = _find_kind(path) or find_format(path, format)
+    delimiter = options.pop("delimiter", None) or ("\t" if found == "tsv" else "")
+    if delimiter and (len(delimiter) != 1 or delimiter in '"\r\n'):
         raise DataError(f"delimiter {delimiter!r}: expected one character")
-    source = Source(path, column, format, delimiter=delimiter, **options)
-    if source.encoding.lower().replace("_", "-") in ("utf-8", "utf8"):
-        # As spreadsheets write it; without its mark it is the same.
-        source = replace(source, encoding="utf-8-sig")
-    rows, columns = 0, {}
+    source = Source(path, column, found, delimiter=delimiter, **options)
+    if source.sheet and found != "xlsx":
+        raise DataError(f"{path}: a sheet of .xlsx was named, and this is {found}")
+    if found in ("csv", "tsv", "jsonl", "lines"):
+        source = replace(source, encoding=find_encoding(path, source.encoding))
+        delimiter = delimiter or (read_rows.find_separator(source) if found == "csv" else None)
+        source = replace(source, delimiter=delimiter or ",")
+    if found == "lines" and format is None:
+        read_rows.refuse_header(source)
+    rows, columns, kinds = 0, {}, {}
     for names, chunk in _read_chunks(source, 4096):
         rows += len(chunk)
         columns |= Counter(names)
-    for name, times in columns.items():
-        if times > 1:
-            raise DataError(f"{path}: two columns are called {name!r}")
-        if name != sanitize(name):  # only JSON can spell such a thing
-            raise DataError(f"{path}: the column name {name!r} holds half a character")
-    if column not in columns:
-        there = ", ".join(columns) or "none"
-        if len(columns) == 1 and format in ("csv", "tsv"):
-            there += " (or the delimiter is another)"
-        raise DataError(f"{path}: no column {column!r}: there are {there}")
-    return replace(source, rows=rows, columns=tuple(columns))
+        if found in ("jsonl", "xlsx"):
+            _collect_kinds(chunk, kinds)
+    _check_columns(source, columns)
+    types = {name: _KINDS[key] for name in kinds if (key := tuple(sorted(kinds[name]))) in _KINDS}
+    known = {"rows": rows, "columns": tuple(columns), "types": types}
+    quotes = True if source.quotes is None else source.quotes  # what was in doubt is refused by now
+    return replace(source, quotes=quotes, replaced=source.counts["replaced"], **known)
 
 
-def read(source: Source, size: int) -> Iterator[pd.DataFrame]:
-    """The file's rows in order, `size` at a time; an empty frame if there are none."""
-    kind = object if source.format == "jsonl" else "str"
+def read(source: Source, size: int, typed: bool = False) -> Iterator[pd.DataFrame]:
+    """The file's rows in order, `size` at a time; an empty frame if there are none.
+
+    `typed`: JSON's and Excel's columns of one type have it, and do not hold objects.
+    """
+    kind = object if source.format in ("jsonl", "xlsx") else "str"
     for _, rows in islice(_read_chunks(source, size), 1 if source.rows else 0, None):
         if source.format == "parquet":  # what pandas noted down would make an index of columns
             yield rows.to_pandas(types_mapper=pd.ArrowDtype, ignore_metadata=True)
+        elif isinstance(rows, pd.DataFrame):
+            yield rows
         else:
-            yield pd.DataFrame(rows, columns=list(source.columns), dtype=kind)
+            frame = pd.DataFrame(rows, columns=list(source.columns), dtype=kind)
+            yield frame.astype(source.types) if typed else frame
+
+
+def _find_kind(path: Path) -> str | None:
+    """ "folder" for a folder of texts; DataError for what is neither that nor a file."""
+    try:
+        there, folder = path.exists(), path.is_dir()
+    except (OSError, ValueError) as error:  # a name that is too long, or holds a null
+        raise DataError(f"{path}: {error}") from None
+    if folder and any(path.glob("*.txt")):
+        return "folder"
+    if folder or not there:
+        raise DataError(f"{path}: no such file{': a folder without .txt files' * folder}")
+    if not path.is_file():
+        raise DataError(f"{path}: a pipe or a device: pass it as standard input (-)")
+    return None
+
+
+def _check_columns(source: Source, columns: dict[str, int]) -> None:
+    for name, times in columns.items():
+        if times > 1:
+            raise DataError(f"{source.path}: two columns are called {name!r:.60}")
+        if name != sanitize(name):  # only JSON can spell such a thing
+            hint = "holds half a character"
+            raise DataError(f"{source.path}: the column name {name!r:.60} {hint}")
+    if source.column not in columns:
+        there = (name_some(columns) or "none") + read_rows.suggest_delimiter(source, list(columns))
+        raise DataError(f"{source.path}: no column {source.column!r}: there are {there}")
+
+
+def _collect_kinds(rows: list[dict], kinds: dict[str, set]) -> None:
+    """Adds the types of a chunk's values to those of their columns."""
+    for row in rows:
+        for name, value in row.items():
+            kind = type(value).__name__
+            if kind == "int" and not -(2**63) <= value < 2**63:
+                kind = "large"
+            if value is not None:
+                kinds.setdefault(name, set()).add(kind)
 
 
 def _read_chunks(source: Source, size: int) -> Iterator[tuple]:
@@ -101,7 +137,13 @@ def _read_chunks(source: Source, size: int) -> Iterator[tuple]:
     if source.format == "parquet":
         yield from _read_parquet(source, size)
         return
-    rows = _READERS[source.format](source)
+    if source.format in ("sav", "dta"):
+        table, _ = tables.read_labelled(source.path, source.format)
+        starts = range(0, len(table), size)
+        parts = (table.iloc[n : n + size].reset_index(drop=True) for n in starts)
+        yield from ((list(table), part) for part in chain([table.iloc[:0]], parts))
+        return
+    rows = read_rows.READERS[source.format](source)
     names = next(rows)
     yield names, []
     for chunk in iter(lambda: list(islice(rows, size)), []):
@@ -121,61 +163,3 @@ def _read_parquet(source: Source, size: int) -> Iterator[tuple]:
     for kind in (field.type for field in schema if field.name == source.column):
         if (kind.value_type if pa.types.is_dictionary(kind) else kind) not in _TEXTS:
             raise DataError(f"{source.path}: column {source.column!r} holds {kind}, not texts")
-
-
-def _read_text(source: Source) -> Iterator[str]:
-    """Lines with their ends, whatever they are; DataError where they are no text."""
-    number = 0
-    try:
-        with source.path.open(encoding=source.encoding, newline="") as file:
-            for number, line in enumerate(file, start=1):  # noqa: B007
-                yield line
-    except OSError as error:
-        raise DataError(f"{source.path}: cannot be read ({error})") from None
-    except (ValueError, LookupError) as error:  # no such encoding, or another one
-        problem = f"not {source.encoding.removesuffix('-sig')} ({error})"
-        hint = "name the file's encoding, for example latin-1"
-        raise DataError(f"{source.path}: after line {number}: {problem}: {hint}") from None
-
-
-def _read_lines(source: Source) -> Iterator[list[str]]:
-    yield [source.column]
-    yield from ([line.rstrip("\r\n")] for line in _read_text(source))
-
-
-def _read_cells(source: Source) -> Iterator[list[str]]:
-    # Not by pandas, which fills short rows up and names no line of a quotation mark never closed.
-    csv.field_size_limit(2**31 - 1)
-    quoting = csv.QUOTE_MINIMAL if source.quotes else csv.QUOTE_NONE
-    rows = csv.reader(_read_text(source), delimiter=source.delimiter, strict=True, quoting=quoting)
-    width, begins = 0, 1
-    try:
-        for row in rows:
-            width = width or len(row)
-            if row and len(row) != width:
-                raise DataError(f"{source.path}:{begins}: {len(row)} cells, the header has {width}")
-            if row:
-                yield row
-            begins = rows.line_num + 1
-    except csv.Error as error:
-        hint = "where quotation marks are ordinary characters, say so: quotes=False"
-        raise DataError(f"{source.path}:{begins}: {error} ({hint})") from None
-    if not width:
-        raise DataError(f"{source.path}: empty, without even a header")
-
-
-def _read_json(source: Source) -> Iterator[dict]:
-    yield {}  # no header
-    for number, line in enumerate(_read_text(source), start=1):
-        if not line.strip():
-            continue
-        try:
-            record = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise DataError(f"{source.path}:{number}: no JSON ({error})") from None
-        if not isinstance(record, dict):
-            raise DataError(f"{source.path}:{number}: expected a JSON object per line")
-        yield record
-
-
-_READERS = {"csv": _read_cells, "tsv": _read_cells, "jsonl": _read_json, "lines": _read_lines}

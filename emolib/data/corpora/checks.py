@@ -1,15 +1,17 @@
 """What all corpus readers share: finding a file, decoding it, checking a field."""
 
-import csv
 import io
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from emolib import DataError
+from emolib import DataError, delimited
+from emolib.files import name_some
 
 Rows = Iterator[tuple[str, str, str | None, str, str]]  # file:line, id, emotion, text, gold
+
+_ORIGINAL = "take the publisher's original file"
 
 
 @dataclass
@@ -49,12 +51,11 @@ def read_text(path: Path) -> str:
     """A UTF-8 file's text; DataError for a web page and bytes that are not UTF-8."""
     raw = read_bytes(path)
     try:
-        return raw.decode("utf-8-sig").replace("\r\n", "\n")
+        return raw.decode("utf-8").lstrip("\ufeff").replace("\r\n", "\n")
     except UnicodeDecodeError as error:
         line = raw[: error.start].count(b"\n") + 1
         problem = f"byte {raw[error.start]:#04x} is not UTF-8, which this file must be"
-        hint = "take the publisher's original file"
-        raise DataError(f"{path}:{line}: {problem}: {hint}") from None
+        raise DataError(f"{path}:{line}: {problem}: {_ORIGINAL}") from None
 
 
 def read_lines(path: Path) -> list[str]:
@@ -63,14 +64,14 @@ def read_lines(path: Path) -> list[str]:
     return lines if lines[-1] else lines[:-1]
 
 
-def read_csv(path: Path, **options) -> Iterator[tuple[str, list[str]]]:
-    """(file:line, fields) of each row, as csv.reader cuts it; DataError where it cannot."""
-    lines = csv.reader(io.StringIO(read_text(path)), **options)
-    try:
-        for fields in lines:
-            yield f"{path}:{lines.line_num}", fields
-    except csv.Error as error:
-        raise DataError(f"{path}:{lines.line_num}: broken CSV: {error}") from None
+def read_csv(
+    path: Path, delimiter: str = ",", header: bool = True
+) -> Iterator[tuple[str, list[str]]]:
+    """(file:line, fields) of each row, as `delimited.read_rows` cuts it."""
+    lines = io.StringIO(read_text(path), newline="")
+    how = {"advice": f"broken CSV: {_ORIGINAL}", "header": header}
+    for number, fields in delimited.read_rows(lines, path, delimiter, **how):
+        yield f"{path}:{number}", fields
 
 
 def name_fields(fields: list[str], names: list[str], where: str) -> dict[str, str]:
@@ -84,7 +85,7 @@ def name_fields(fields: list[str], names: list[str], where: str) -> dict[str, st
 def check_columns(wanted: tuple[str, ...], header: list[str], path: Path) -> None:
     """DataError unless all wanted names stand in the header."""
     if missing := [name for name in wanted if name not in header]:
-        raise DataError(f"{path}:1: no column {', '.join(missing)} (found: {', '.join(header)})")
+        raise DataError(f"{path}:1: no column {', '.join(missing)} (found: {name_some(header)})")
 
 
 def check_rows(rows: Rows) -> Iterator[tuple]:

@@ -32,7 +32,7 @@ _CODES = {str(number): EKMAN[label] for number, label in enumerate(LABELS)}
 def read(task: Task, split: str, folder: checks.Folder) -> checks.Rows:
     """Comments in file order; gold is the mapped labels, comma-separated, each once."""
     path = folder.find(f"{split}.tsv", part="goemotions")
-    for where, fields in checks.read_csv(path, delimiter="\t"):
+    for where, fields in checks.read_csv(path, "\t", header=False):
         row = checks.name_fields(fields, ["text", "labels", "id"], where)
         codes = row["labels"].split(",")
         if bad := [code for code in codes if code not in _CODES]:
