@@ -24,12 +24,11 @@ from emolib.annotation.annotate import Annotator
 from emolib.annotation.columns import REMARKS, check_free
 from emolib.annotation.formats import codebook, layouts, paths, read_files, tables, write_files
 from emolib.annotation.formats.decoding import COMPRESSIONS
-from emolib.annotation.settings import DEFAULT_MODEL
+from emolib.annotation.settings import DEFAULT_MODEL, READING
 from emolib.annotation.settings import FileSettings as Settings
 from emolib.files import replacing
 
 STDIN = "-"
-_READING = ("encoding", "encoding_errors", "delimiter", "quotes", "backslash_quotes", "sheet")
 _BINARY = ("parquet", *tables.FORMATS)  # formats with types
 
 
@@ -67,7 +66,7 @@ def annotate_file(
     folder = target.with_name(f"{target.name}.run")
     files = replace(files, output_format=read_files.find_format(target, files.output_format))
     _check_place(source, target, folder, files)
-    how = {name: getattr(files, name) for name in _READING}
+    how = {name: getattr(files, name) for name in READING}
     inspect = partial(read_files.inspect, column=text_column, format=files.input_format, **how)
     if str(source) != STDIN:  # a file that cannot be read leaves no folder behind
         found = inspect(source)

@@ -68,3 +68,7 @@ class FileSettings:
     output_columns: Annotated[Layout, _explain(_LAYOUT)] = "wide"
     escape_formulas: Annotated[bool, _explain(_FORMULAS, "--escape-formulas")] = False
     progress: Annotated[bool, _explain("no progress bar", " /--quiet")] = True
+
+
+# The settings that say how a file is read, for `read_files.inspect`.
+READING = ("encoding", "encoding_errors", "delimiter", "quotes", "backslash_quotes", "sheet")

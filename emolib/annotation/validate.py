@@ -14,7 +14,7 @@ import pooch
 
 from emolib import DataError, __version__, runs
 from emolib.annotation.formats import read_files
-from emolib.annotation.settings import DEFAULT_MODEL, FileSettings
+from emolib.annotation.settings import DEFAULT_MODEL, READING, FileSettings
 from emolib.annotation.validation import agreement, fitting, ratings
 from emolib.annotation.validation.ratings import Pair
 
@@ -65,9 +65,9 @@ def validate_file(
     another column) does not compute them again. `settings` are those of `annotate`.
     """
     files = files or FileSettings()
-    how = {name: getattr(files, name) for name in ("encoding", "delimiter", "quotes")}
+    how = {name: getattr(files, name) for name in READING}
     found = read_files.inspect(source, text_column, files.input_format, **how)
-    table = pd.concat(read_files.read(found, 10_000), ignore_index=True)
+    table = pd.concat(read_files.read(found, 10_000, typed=True), ignore_index=True)
     pairs = ratings.pair(table, gold, ranges)
     for pair in pairs:  # before anything is computed
         ratings.read(table, pair, f"{source}: ")
@@ -120,7 +120,8 @@ def validate(
 
     `table`: the columns of `annotate` and those of the raters; `gold` and `ranges`: see
     `ratings.pair`. Several raters' scores are averaged, and a label counts where at least half of
-    them gave it; a text in several rows is taken as rated several times. `fit`: also fit a scale,
+    them gave it. Where at least half of the texts stand in several rows, a text's rows are taken as
+    its raters; else every row is an item of its own. `fit`: also fit a scale,
     cut points and thresholds, and measure them on texts they were not fitted to.
 
     A column that is constant, or lacks ratings, gives a sentence in `notes` and missing values.
@@ -158,6 +159,8 @@ def _collect(table: pd.DataFrame, pair: Pair, text_column: str, where: str):
     if frame.empty:
         raise DataError(f"{where}{pair.column}: no text has a rating in {', '.join(pair.raters)}")
     groups = frame.groupby("text", sort=False)
+    if (groups.size() > 1).mean() < 0.5:  # the same short words, each rated where they stood
+        groups = frame.groupby(np.arange(len(frame)))
     rows, turn = groups.ngroup(), groups.cumcount()
     raters = len(pair.raters)
     matrix = np.full(((turn.max() + 1) * raters, rows.max() + 1), np.nan)

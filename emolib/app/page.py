@@ -10,6 +10,7 @@ import io
 import shutil
 import tempfile
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import ipywidgets as widgets
@@ -19,6 +20,7 @@ import pandas as pd
 from emolib import Annotator, DataError
 from emolib.annotation import annotate_file, validate
 from emolib.annotation.formats import read_files
+from emolib.annotation.formats.read_files import find_format
 from emolib.annotation.settings import DEFAULT_MODEL, FileSettings
 from emolib.annotation.validation import fitting
 from emolib.report import style, text_plots, validation_report
@@ -193,16 +195,13 @@ class _Stopped(Exception):
 
 
 def _inspect(path: Path) -> read_files.Source:
-    """The file, with the column that holds the longest texts; DataError if it is none."""
-    try:
-        return read_files.inspect(path, "text")
-    except DataError as error:
-        if "no column 'text'" not in str(error):
-            raise
-    names = read_files.inspect(path, None).columns
-    head = next(read_files.read(read_files.inspect(path, names[0]), 200))
-    lengths = {name: head[name].astype("str").str.len().mean() for name in names}
-    return read_files.inspect(path, max(lengths, key=lengths.get))
+    """The file, with the column that holds the longest texts."""
+    found = read_files.inspect(path, None if find_format(path) != "lines" else "text")
+    if found.column is None:
+        head = next(read_files.read(found, 200), pd.DataFrame(columns=list(found.columns)))
+        lengths = {name: head[name].astype("str").str.len().mean() for name in head}
+        found = replace(found, column=max(lengths, key=lambda name: lengths[name]))
+    return found
 
 
 def _say(text: str, color: str = "inherit") -> str:

@@ -45,9 +45,12 @@ def find_format(path: str | Path, given: str | None = None) -> str:
     return format
 
 
-def inspect(path: str | Path, column: str = "text", format: str | None = None, **options) -> Source:
+def inspect(
+    path: str | Path, column: str | None = "text", format: str | None = None, **options
+) -> Source:
     """The file's `Source`, after all of it was read once: nothing fails hours later.
 
+    `column`: that of the texts; None looks for none.
     `options`: `Source`'s encoding, delimiter (None: a comma, a tab for TSV), quotes and so on.
     DataError names the file and line of what cannot be read, or the columns that there are.
     """
@@ -116,7 +119,7 @@ def _check_columns(source: Source, columns: dict[str, int]) -> None:
         if name != sanitize(name):  # only JSON can spell such a thing
             hint = "holds half a character"
             raise DataError(f"{source.path}: the column name {name!r:.60} {hint}")
-    if source.column not in columns:
+    if source.column is not None and source.column not in columns:
         there = (name_some(columns) or "none") + read_rows.suggest_delimiter(source, list(columns))
         raise DataError(f"{source.path}: no column {source.column!r}: there are {there}")
 
