@@ -170,14 +170,14 @@ class Page:
     def _draw(self, table: pd.DataFrame) -> list:
         frame = table.rename(columns={self.column.value: "text"})
         shown = []
-        if len(frame) <= _SHOWN:
-            shown.append(_to_picture(text_plots.draw_profile(frame)))
+        if "anger_intensity" in frame and "valence" in frame:  # a lexicon gives valence alone
+            shown.append(_to_picture(text_plots.draw_profile(frame.head(_SHOWN))))
         if self.date.value != _NONE:
             times = pd.to_datetime(frame[self.date.value], errors="coerce", format="mixed")
-            usable = frame[times.notna()]
-            if len(usable) < 2:
+            if times.nunique() < 2:
                 return [*shown, widgets.HTML(_say(f"{self.date.value}: no dates to be read"))]
-            shown.append(_to_picture(text_plots.draw_timeline(usable, times.dropna())))
+            line = text_plots.draw_timeline(frame[times.notna()], times.dropna())
+            shown.append(_to_picture(line))
         return shown
 
     def _validate(self, target: Path, folder: Path) -> list:
