@@ -15,8 +15,8 @@
 #                  ADAPTER=run folder, GGUF=the merged weights for llama.cpp (optional)
 # make llamacpp    llama.cpp for GGUF files, compiled from source (needs a C++ compiler; ten
 #                  minutes on two cores), and its converter
-# make browser     notebooks 0 and 1 in a real JupyterLab, in headless Chromium (from the
-#                  system's packages); screenshots in runs/browser
+# make browser     notebooks 0 and 1 in a real JupyterLab, and the page of emolib app, in
+#                  headless Chromium (from the system's packages); screenshots in runs/browser
 # Each does its own set-up in .venv (one per Python version) and starts at once after that.
 PYTHON ?= python3.11
 RUN ?= semeval_cpu
@@ -53,7 +53,7 @@ test: $(VENV)/.done
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile tests
 	rm -rf runs/sample
 	$(NBVAL) notebooks/0[2-4]*.ipynb & first=$$!; \
-	  $(NBVAL) notebooks/0[015-8]*.ipynb; second=$$?; wait $$first && exit $$second
+	  $(NBVAL) notebooks/0[015-8]*.ipynb notebooks/10*.ipynb; second=$$?; wait $$first && exit $$second
 
 test-slow: $(VENV)/.done
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile \

@@ -74,7 +74,7 @@ def test_missing_ranges_and_formats_of_spss_are_unchanged(labelled, tmp_path):
 def test_labelled_values_come_as_stored_in_other_formats(labelled, tmp_path, given):
     judge(labelled(given), tmp_path / "out.csv")
     first = (tmp_path / "out.csv").read_text().splitlines()[1]
-    assert first == f"{LONG},I love it,1.0,2020-01-02,2020-01-02 10:11:12,0.8184,,"
+    assert first == f"{LONG},I love it,1.0,2020-01-02,2020-01-02 10:11:12,0.8184,,,"
 
 
 @pytest.fixture
@@ -99,10 +99,11 @@ def read_workbook(path) -> list[list]:
 
 def test_excel_stays_as_it_is(workbook, tmp_path):
     header, *rows = read_workbook(judge(workbook, tmp_path / "out.xlsx", sheet="Answers"))
-    assert header == ["id", "text", "day", "n", "yes", "valence", "valence_confidence", "reason"]
-    assert rows[0] == [LONG, "I love it", datetime(2020, 1, 2), 5, True, 0.8184, None, None]
+    assert header[:7] == ["id", "text", "day", "n", "yes", "valence", "valence_confidence"]
+    assert header[7:] == ["reason", "note"]
+    assert rows[0] == [LONG, "I love it", datetime(2020, 1, 2), 5, True, 0.8184, None, None, None]
     assert rows[1][:5] == ["007", "=1+1 is bad", datetime(2020, 1, 3), None, False]
-    assert rows[2] == [None] * 7 + ["no text"] and rows[3][:4] == ["9", "#N/A", None, 0.5]
+    assert rows[2] == [None] * 7 + ["no text", None] and rows[3][:4] == ["9", "#N/A", None, 0.5]
     assert len(rows) == 4
 
 
@@ -236,4 +237,4 @@ def test_file_without_rows_gives_one_without_rows(tmp_path, format):
     (tmp_path / "in.csv").write_text("id,text\n")
     source = read_files.inspect(judge(tmp_path / "in.csv", tmp_path / f"out.{format}"))
     assert source.rows == 0
-    assert source.columns == ("id", "text", "valence", "valence_confidence", "reason")
+    assert source.columns == ("id", "text", "valence", "valence_confidence", "reason", "note")

@@ -30,6 +30,7 @@ LARGEST = 50  # MB of a file; the command line takes any
 _SHOWN = 20  # rows of the result
 _ENDINGS = ".csv,.tsv,.txt,.jsonl,.parquet,.xlsx,.sav,.dta,.gz,.zst"
 _NONE = "(none)"
+_LINK = "color:#06c;text-decoration:underline"
 _RATED = ("valence", *EMOTIONS, *(x for x in get("E-c").labels if x not in EMOTIONS))
 _INTRO = (
     "<h1>Emotions in texts</h1><p>This page reads English texts and says how strong anger, fear,"
@@ -47,7 +48,7 @@ class Page:
         self.model, self._annotator, self._stopped = model, None, threading.Event()
         self._lock, self._folder = threading.Lock(), tempfile.TemporaryDirectory(prefix="emolib-")
         style.set_style()
-        wide = {"layout": {"width": "100%"}}
+        wide = {"layout": {"width": "auto"}}
         self.sentence = widgets.Textarea(placeholder="A sentence of your own", rows=2, **wide)
         self.read = widgets.Button(description="Read it", button_style="primary")
         self.answer = widgets.HTML()
@@ -59,7 +60,7 @@ class Page:
         self.rated = widgets.Dropdown(description="they rate", options=_RATED, **wide)
         self.start = widgets.Button(description="Annotate", button_style="primary", disabled=True)
         self.stop = widgets.Button(description="Stop", disabled=True)
-        self.bar = widgets.IntProgress(min=0, max=1, layout={"width": "100%"})
+        self.bar = widgets.IntProgress(min=0, max=1, layout={"width": "auto"})
         self.result = widgets.VBox()
         self.read.on_click(lambda _: self._work(self._read_sentence, self.answer))
         self.upload.observe(lambda _: self._guard(self._take_file, self.message), names="value")
@@ -210,7 +211,8 @@ def _say(text: str, color: str = "inherit") -> str:
 
 def _to_html(table: pd.DataFrame) -> str:
     shown = table.map(lambda value: f"{value:.2f}" if isinstance(value, float) else value)
-    return f'<div style="overflow-x:auto">{shown.to_html(index=False, border=0)}</div>'
+    table = shown.to_html(index=False, border=0, justify="left")
+    return f'<div style="overflow-x:auto;text-align:left">{table}</div>'
 
 
 def _to_picture(axes) -> widgets.Image:
@@ -228,4 +230,5 @@ def _link(path: Path) -> str:
     """A link that carries the file: no address serves it to anybody else."""
     data = base64.b64encode(path.read_bytes()).decode()
     name = html.escape(path.name)
-    return f'<a download="{name}" href="data:application/octet-stream;base64,{data}">{name}</a>'
+    href = f"data:application/octet-stream;base64,{data}"
+    return f'<a style="{_LINK}" download="{name}" href="{href}">{name}</a>'
