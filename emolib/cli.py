@@ -170,8 +170,10 @@ def validate(
     found = validating.validate_file(source, folder, *pairs, **about, **settings)
     style.set_style()
     path = validation_report.write(found, folder)
+    kept = Path(folder, "calibration.json")
+    kept.unlink(missing_ok=True)  # of an earlier call
     if fit:
-        fitting.write(Path(folder, "calibration.json"), found.fits, **found.about)
+        fitting.write(kept, found.fits, **found.about)
     return "\n".join([*found.notes, validation_report.describe(found), f"Report: {path}"])
 
 

@@ -86,7 +86,9 @@ def _looks_swallowing(taken: list[str], rows: list[list[str]], delimiter: str, p
 
     def fits(cells: list[str]) -> bool:
         pairs = list(zip(map(_find_shape, cells), known, strict=False))
-        return len(cells) == width and all(x in seen or 0 < x < max(seen) for x, seen in pairs)
+        # A cell may be empty anywhere, and a column that was empty so far may hold anything.
+        known_kinds = (x in seen or x < max(seen) or seen == {0} for x, seen in pairs)
+        return len(cells) == width and all(known_kinds)
 
     alone = len(begun) > width or fits(begun)
     return alone and 2 * sum(map(fits, further)) >= len(further) > 0

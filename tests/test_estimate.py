@@ -72,10 +72,30 @@ def test_all_texts_rated_gives_their_own_regression():
 def test_mean_of_useless_tool_is_that_of_the_ratings():
     generator = np.random.default_rng(2)
     table = pd.DataFrame({"text": "t", "tool": generator.random(1000)})
+    table["group"] = generator.integers(0, 2, 1000)
     rated = rate(table, generator.normal(5, 1, 1000), 300)
-    found = estimate(rated, "rating", "tool", "1", "probability")
-    alone, ppi = (pick(found, name, "Intercept") for name in ("rated texts alone", "PPI"))
-    assert ppi["estimate"] == pytest.approx(alone["estimate"], abs=0.05)
+    found = estimate(rated, "rating", "tool", "group", "probability", range=(0, 10))
+    for term in ("Intercept", "group"):
+        alone, ppi = (pick(found, name, term) for name in ("rated texts alone", "PPI"))
+        assert ppi["estimate"] == pytest.approx(alone["estimate"], abs=0.05)
+        assert ppi["se"] == pytest.approx(alone["se"], rel=0.05)
+
+
+def test_texts_drawn_and_not_rated_leave_the_estimate_where_it_was():
+    table, truth = draw_texts(np.random.default_rng(5), 4000)
+    rated = rate(table, truth + 4, 800)
+    half = rated.assign(rating=rated["rating"].where(rated.index % 2 == 0))
+    whole, part = (estimate(each, "rating", "tool", "1") for each in (rated, half))
+    for name in ("DSL", "PPI"):
+        values = [pick(each, name, "Intercept")["estimate"] for each in (whole, part)]
+        assert values[1] == pytest.approx(values[0], abs=0.1)
+
+
+def test_probability_of_the_sample_is_taken_without_being_named():
+    table, truth = draw_texts(np.random.default_rng(6))
+    rated = rate(table, truth, 200, "group")
+    named, unnamed = (estimate(rated, "rating", "tool", "1", p) for p in ("probability", None))
+    assert named.equals(unnamed)
 
 
 def test_range_puts_the_naive_mean_on_the_raters_scale():
@@ -120,6 +140,10 @@ def test_naive_interval_misses_and_corrected_ones_cover(strata):
         ({}, {"family": "logistic"}, "ratings 0 and 1"),
         ({"probability": 0.0}, {"probability": "probability"}, "above 0 and at most 1"),
         ({}, {"probability": 1.5}, "above 0 and at most 1"),
+        ({}, {"probability": 0.5}, "400 ratings stand for 800 texts, not for 400"),
+        ({"tool": 0.5}, {}, "answers lie in 0 to 1, ratings in"),
+        ({}, {"range": (7, 1)}, "expected the ends"),
+        ({}, {"range": "1:7"}, "expected the ends"),
     ],
 )
 def test_what_cannot_be_estimated_is_refused(changes, options, message):
@@ -160,6 +184,7 @@ def test_numbers_are_cut_at_quintiles_and_missing_ones_kept():
         (11, None, {}, "n is 11, expected 1 to 10"),
         (5, "party", {}, "strata: no column 'party'"),
         (5, None, {"row": 1}, "there is a column 'row' already"),
+        (5, "who", {"who": list("abcdefghij")}, "n is 5, and who has 10 values"),
     ],
 )
 def test_sample_that_cannot_be_drawn_is_refused(n, strata, extra, message):
@@ -175,6 +200,12 @@ def test_ratings_of_other_rows_are_refused():
             join(table, wrong, ["rating"])
     with pytest.raises(DataError, match="no column 'mine'"):
         join(table, drawn, ["mine"])
+    table = pd.DataFrame({"text": [f"t{n}" for n in range(10)]})
+    drawn = sample(table, 3).assign(rating=1)
+    with pytest.raises(DataError, match="text: differs between"):
+        join(table.sort_values("text", ascending=False), drawn, ["rating"])
+    with pytest.raises(DataError, match="'rating' already"):
+        join(table.assign(rating=1), drawn, ["rating"])
 
 
 def test_command_draws_rows_with_their_probabilities(tmp_path):

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from emolib import DataError, annotate, delimited, files, notebooks
-from emolib.annotation import annotate_file
+from emolib.annotation import annotate_file, notes
 from emolib.annotation.formats import read_files
 from emolib.baselines import api
 from emolib.data import corpora, parsing
@@ -369,3 +369,70 @@ def test_answers_in_parts_and_after_a_thought_are_read(content, text, value):
 def test_rows_begin_where_they_say():
     rows = list(delimited.read_rows(["a,b\n", "\n", '"x\n', 'y",1\n', "z,2\n"], "f.csv"))
     assert rows == [(1, ["a", "b"]), (2, []), (3, ["x\ny", "1"]), (5, ["z", "2"])]
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ['1,"so happy,pos', "2,nothing here,", '3,bye now",', "4,last one,neg"],
+        ['1,"so happy,', "2,nothing here,pos", '3,bye now",neg', "4,last one,neg"],
+    ],
+)
+def test_lone_quotation_mark_is_found_beside_empty_cells(tmp_path, lines):
+    path = tmp_path / "in.csv"
+    path.write_text("\n".join(["id,text,label", *lines]) + "\n")
+    with pytest.raises(DataError, match=r"in\.csv:2: a quotation mark"):
+        read_files.inspect(path)
+
+
+def test_what_lies_beside_the_output_is_not_replaced(tmp_path):
+    source, target = tmp_path / "in.csv", tmp_path / "out.csv"
+    source.write_text("text\nfine\n")
+    for name in ("out.csv.codebook.json", "out.partial.csv"):
+        (tmp_path / name).write_text("mine")
+        with pytest.raises(DataError, match="there already"):
+            annotate_file.annotate_file(source, target, model="vader")
+        assert (tmp_path / name).read_text() == "mine"
+        (tmp_path / name).unlink()
+
+
+def test_folder_of_somebody_else_is_not_emptied(tmp_path):
+    folder = tmp_path / "out.csv.run"
+    folder.mkdir()
+    (folder / "in.csv").write_text("text\nfine\n")
+    files = annotate_file.Settings(overwrite=True)
+    with pytest.raises(DataError, match="no run folder"):
+        annotate_file.annotate_file(
+            folder / "in.csv", tmp_path / "out.csv", model="vader", files=files
+        )
+    assert (folder / "in.csv").exists()
+
+
+def test_byte_order_mark_goes_before_the_encoding_that_was_named(tmp_path):
+    path = tmp_path / "in.csv"
+    path.write_bytes("\ufefftext\ncafé 😀\n".encode())
+    source = read_files.inspect(path, encoding="cp1252")
+    assert next(read_files.read(source, 5))["text"].tolist() == ["café 😀"]
+
+
+def test_texts_in_subfolders_are_read(tmp_path):
+    (tmp_path / "b").mkdir()
+    (tmp_path / "A.TXT").write_text("one")
+    (tmp_path / "b" / "c.txt").write_text("two")
+    (frame,) = read_files.read(read_files.inspect(tmp_path), 5)
+    assert dict(zip(frame["file"], frame["text"], strict=True)) == {
+        "A.TXT": "one",
+        "b/c.txt": "two",
+    }
+
+
+def test_long_numbers_beside_fractions_keep_their_digits(tmp_path):
+    path = tmp_path / "in.jsonl"
+    path.write_text('{"text": "a", "n": 9007199254740993}\n{"text": "b", "n": 1.5}\n')
+    target = annotate_file.annotate_file(path, tmp_path / "out.parquet", model="vader")
+    assert pd.read_parquet(target)["n"].tolist() == ["9007199254740993", "1.5"]
+
+
+@pytest.mark.parametrize("text", ["Maria Gonzalez", "My assistant: amazing", "hahahahahahaha omg"])
+def test_ordinary_short_texts_get_no_note(text):
+    assert notes.describe(text) is None

@@ -71,9 +71,8 @@ def test_no_room_has_more_than_ten_modules():
 
 def test_library_is_thin():
     lines = sum(path.read_text(encoding="utf-8").count("\n") for path in MODULES)
-    assert (
-        lines <= 12_100
-    )  # 9,000 before what issue 20 asked for: ratings, estimates, formats, a page
+    # 9,000 until issue 20: ratings, estimates, formats, sentences, codebooks, a page.
+    assert lines <= 12_300
 
 
 def test_picture_names_every_module():

@@ -322,6 +322,8 @@ def test_command_annotates_validates_and_fits(tmp_path):
     more = ("--calibration", tmp_path / "out" / "calibration.json")
     call("annotate", source, target, *how, *more)
     assert pd.read_csv(target)["valence"].between(0, 1).all()
+    codebook = pd.read_csv(f"{target}.codebook.csv").set_index("name")
+    assert "fitted to ratings" in codebook.loc["valence", "description"]
 
 
 def test_command_takes_columns_that_are_there_already(tmp_path):
@@ -340,3 +342,43 @@ def test_command_refuses_ratings_before_it_annotates(tmp_path):
     result = CliRunner().invoke(cli.app, words)
     assert result.exit_code == 1 and "row 1: mine is '6', not on the scale 1 to 5" in result.output
     assert not (tmp_path / "out").exists()
+
+
+def test_ratings_called_like_our_column_are_refused(tmp_path):
+    table = pd.read_csv(write_texts(tmp_path / "coded.csv")).rename(columns={"mine": "valence"})
+    table.assign(other=table["valence"]).to_csv(tmp_path / "own.csv", index=False)
+    for gold, message in (("valence", "cannot hold ratings"), ("other", "called like one of ours")):
+        with pytest.raises(DataError, match=message):
+            given = (tmp_path / "own.csv", tmp_path / "o", {"valence": gold}, None, "body")
+            validate.validate_file(*given)
+
+
+def test_sentences_are_no_raters(tmp_path):
+    source, files = write_texts(tmp_path / "coded.csv"), validate.FileSettings(unit="sentence")
+    with pytest.raises(DataError, match="take aggregate mean"):
+        validate.validate_file(
+            source, tmp_path / "o", {"valence": "mine"}, None, "body", "vader", files=files
+        )
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 12])
+def test_few_texts_give_a_report_and_no_interval_below_ten(coded, tmp_path, n):
+    found = validate.validate(coded.head(n), {"anger": "one"}, {"anger": "1:7"})
+    assert validation_report.write(found, tmp_path).is_file()
+    assert np.isnan(get(found, "anger_intensity", "pearson")["low"]) == (n < 10)
+
+
+def test_repeated_texts_and_codes_for_missing_get_a_sentence(coded):
+    again = pd.concat([coded, coded.head(5).assign(one=-99)], ignore_index=True)
+    notes = " ".join(validate.validate(again, {"anger": "one"}).notes)
+    assert "5 texts stand there before: each row counts" in notes
+    assert "if -99 means that there is no rating, empty these cells" in notes
+
+
+def test_fit_of_an_earlier_call_does_not_stay(tmp_path):
+    source = write_texts(tmp_path / "coded.csv")
+    gold = ("--gold", "valence=mine", "--text-column", "body", "--model", "vader", "--quiet")
+    call("validate", source, tmp_path / "out", *gold, "--fit")
+    assert (tmp_path / "out" / "calibration.json").is_file()
+    call("validate", source, tmp_path / "out", *gold)
+    assert not (tmp_path / "out" / "calibration.json").exists()

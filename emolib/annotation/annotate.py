@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
+from os import PathLike
 from unicodedata import category
 
 import numpy as np
@@ -59,6 +60,9 @@ class Annotator:
     """
 
     def __init__(self, model: str = DEFAULT_MODEL, **settings):
+        if not isinstance(model, str | PathLike):
+            raise DataError(f"model: expected a name or a path, not {type(model).__name__}")
+        model = str(model)
         least, choices = {"max_tokens": 1, "tokens_per_batch": 1}, {"form": FORMS}
         chosen = runs.read_settings(ModelSettings, settings, "annotation", least, choices)
         tasks = _choose_tasks(model, chosen.tasks or ())
@@ -179,12 +183,14 @@ def _list_texts(texts) -> list:
 def _refuse(text) -> str | None:
     """Why there is nothing to annotate, or None."""
     if isinstance(text, str):
-        seen = (c for c in text if not (c.isspace() or c in _UNSEEN or category(c) == "Cf"))
+        seen = (c for c in text if not (c.isspace() or c in _UNSEEN or category(c) in ("Cf", "Cc")))
         return None if any(seen) else "empty text"
     missing = pd.api.types.is_scalar(text) and pd.isna(text)
     return "no text" if missing else f"not a text but {type(text).__name__}"
 
 
 def _hash(text) -> bytes:
-    whole = f"{type(text).__name__} {text}".encode("utf-8", "surrogatepass")
+    shown = text if isinstance(text, str) else ""
+    whole = f"{type(text).__name__} {pd.api.types.is_scalar(text) and pd.isna(text)} {shown}"
+    whole = whole.encode("utf-8", "surrogatepass")
     return hashlib.blake2b(whole, digest_size=16).digest()

@@ -82,8 +82,8 @@ def annotate_file(
 
 
 def _check_place(source, target: Path, folder: Path, files: Settings) -> None:
-    place, torso = target.absolute(), paths.name_torso(target)
-    itself = str(source) != STDIN and any(paths.is_same(source, path) for path in (target, torso))
+    place = target.absolute()
+    itself = str(source) != STDIN and paths.is_same(source, target)
     counted = isinstance(files.chunk, int) and files.chunk > 0
     special = target.exists() and not target.is_file() and not target.is_dir()
     packed = target.suffix.lower() in COMPRESSIONS and files.output_format in _BINARY
@@ -106,6 +106,7 @@ def _check_place(source, target: Path, folder: Path, files: Settings) -> None:
     }
     if found := [problem for problem, is_so in problems.items() if is_so]:
         raise DataError(found[0])
+    paths.check_beside(source, target, folder, allowed)
 
 
 def _keep_input(folder: Path, files: Settings) -> Path:

@@ -35,7 +35,7 @@ def list_columns(tasks: Iterable[str], coverage: float | None = None) -> dict[st
 
 def check_free(source, present: Iterable[str], added: Iterable[str]) -> None:
     """DataError if some of the columns `added` are `present` in the source already."""
-    if clash := ", ".join(name for name in (*added, *REMARKS) if name in present):
+    if clash := ", ".join(name for name in dict.fromkeys([*added, *REMARKS]) if name in present):
         raise DataError(f"{source}: already has the columns {clash}: rename them, or name fewer")
 
 

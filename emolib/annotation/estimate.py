@@ -9,12 +9,10 @@ many texts there are. Ratings of a random part of the texts mend that. Two estim
 - PPI, prediction-powered inference (Angelopoulos et al. 2023), in its form with a weight for the
   tool's answers (PPI++): with a useless tool it falls back on the ratings alone.
 
-Both solve the estimating equation of a linear or logistic regression for pseudo-outcomes
-
-    y = m + rated / probability * (rating - m)        m: what is predicted of every text
-
-whose mean is that of the ratings whatever m is. Standard errors are of the sandwich form.
+Both solve the estimating equation of `_solve`. Standard errors are of the sandwich form.
 """
+
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -25,7 +23,7 @@ from sklearn.linear_model import LinearRegression
 from sklearn.model_selection import KFold
 
 from emolib import DataError
-from emolib.annotation.validation.sampling import list_columns, read_numbers
+from emolib.annotation.validation.sampling import PROBABILITY, list_columns, read_numbers
 
 ESTIMATORS = ("naive", "rated texts alone", "DSL", "PPI")
 _LEAST = 30  # rated texts
@@ -48,11 +46,12 @@ def estimate(
     `table`: one row per text, with the people's ratings in the column `rated` (missing where a text
     was not rated) and the tool's answers in `predicted`, which no row lacks. `terms`: what the
     outcome depends on, as a formula's right side: "1" is the mean; "party" the difference between
-    groups; "age + C(party)" a regression. `probability`: the column of `sample`, or a number; None:
-    every text was as likely to be rated. `family`: "linear", or "logistic" for ratings 0 and 1.
-    `range`: the raters' scale, when `predicted` is a score from 0 to 1: (1, 7); it concerns the
-    naive estimate alone, which takes the tool's answers for ratings. `model`: a scikit-learn
-    regressor for DSL, else a linear regression on the answer and the terms.
+    groups; "age + C(party)" a regression. `probability`: the column of `sample` (also without being
+    named), or a number; if there is none every text was as likely to be rated. Texts that were
+    drawn and not rated are taken as missing at random among those of their probability. `family`:
+    "linear", or "logistic" for ratings 0 and 1. `range`: the raters' scale, (1, 7), when
+    `predicted` is a score from 0 to 1. `model`: a scikit-learn regressor for DSL, else a linear
+    regression on the answer and the terms.
 
     The rows that were rated must be a random draw with known probabilities: those somebody found
     interesting will not do. DataError for fewer than 30 ratings, missing answers, probabilities
@@ -62,30 +61,20 @@ def estimate(
     design = _read_terms(table, terms)
     known, names, x = ~np.isnan(outcome), list(design.columns), design.to_numpy(float)
     _check_family(family, outcome[known], rated)
-    low, high = range or (0.0, 1.0)
-    naive = low + (high - low) * answers
-    weight = np.where(known, 1 / chance, 0.0)
-    filled = np.where(known, outcome, 0.0)
+    naive = _rescale(answers, outcome[known], range)
     generator = LinearRegression() if model is None else model
     fitted = _predict_ratings(generator, outcome, np.column_stack([answers, x]), known, seed)
-
-    def correct(expected):
-        return expected + weight * (filled - expected)
-
-    draw = {"known": known, "chance": chance, "outcome": filled}
-    rows = {"naive": _solve(x, naive, family)}
-    rows["rated texts alone"] = _solve(x, filled, family, weight, draw)
-    rows["DSL"] = _solve(x, correct(fitted), family, None, draw | {"expected": fitted})
+    draw = _Draw(known, chance, np.where(known, outcome, 0.0))
 
     def lean_on_tool(share: float):
-        expected = share * naive
-        return _solve(x, correct(expected), family, None, draw | {"expected": expected})
+        return _solve(x, naive, family, draw, share)
 
     # PPI++: the weight of the tool's answers with the least sum of variances.
     spread = optimize.minimize_scalar(
         lambda share: np.trace(lean_on_tool(share)[1]), bounds=(0, 1), method="bounded"
     )
-    rows["PPI"] = lean_on_tool(spread.x)
+    rows = {"naive": _solve(x, naive, family), "rated texts alone": lean_on_tool(0.0)}
+    rows |= {"DSL": _solve(x, fitted, family, draw), "PPI": lean_on_tool(spread.x)}
     counts = {name: len(table) for name in ESTIMATORS} | {"rated texts alone": int(known.sum())}
     return pd.DataFrame(
         {"estimator": name, "term": term, **each, "n": counts[name]}
@@ -104,13 +93,44 @@ def _read(table: pd.DataFrame, rated: str, predicted: str, probability):
     known = ~np.isnan(outcome)
     if known.sum() < _LEAST:
         raise DataError(f"{rated}: {known.sum()} ratings, expected {_LEAST} or more (better 200)")
-    if isinstance(probability, str):
-        chance = read_numbers(table[probability], probability)
+    chance = _read_chances(table, known, probability)
+    return outcome, chance, answers
+
+
+def _read_chances(table: pd.DataFrame, known: np.ndarray, probability) -> np.ndarray:
+    """Every text's probability of being rated; DataError where ratings do not fit it."""
+    if probability is None and PROBABILITY not in table:
+        return np.full(len(table), known.mean())
+    if isinstance(probability, float | int):
+        chance = np.full(len(table), float(probability))
     else:
-        chance = np.full(len(table), known.mean() if probability is None else probability)
+        chance = read_numbers(table[probability or PROBABILITY], probability or PROBABILITY)
     if not ((chance[known] > 0) & (chance[known] <= 1)).all():
         raise DataError(f"{probability}: probabilities of rated texts, above 0 and at most 1")
-    return outcome, chance, answers
+    if not isinstance(probability, float | int):
+        given = chance  # what was drawn and never rated is missing as if at random
+        for p in np.unique(given[known]):
+            chance = np.where(given == p, p * known[given == p].mean(), chance)
+    total = (1 / chance[known]).sum()
+    error = np.sqrt(((1 - chance[known]) / chance[known] ** 2).sum())
+    if abs(total - len(table)) > 4 * error + 0.02 * len(table):
+        hint = "a text is rated with this probability, and all texts are in the table"
+        problem = f"{known.sum()} ratings stand for {total:.0f} texts, not for {len(table)}"
+        raise DataError(f"probability: {problem}: {hint}")
+    return chance
+
+
+def _rescale(answers: np.ndarray, ratings: np.ndarray, scale) -> np.ndarray:
+    """The tool's answers on the raters' scale; DataError where that is not known."""
+    if scale is None:
+        unit = answers.min() >= 0 and answers.max() <= 1
+        if unit and (ratings.min() < -0.01 or ratings.max() > 1.01):
+            ends = f"{ratings.min():g} to {ratings.max():g}"
+            raise DataError(f"range: answers lie in 0 to 1, ratings in {ends}: give (low, high)")
+        return answers
+    if isinstance(scale, str) or len(scale) != 2 or not scale[0] < scale[1]:
+        raise DataError(f"range {scale!r}: expected the ends of the raters' scale, (1, 7)")
+    return scale[0] + (scale[1] - scale[0]) * answers
 
 
 def _read_terms(table: pd.DataFrame, terms: str) -> pd.DataFrame:
@@ -140,9 +160,29 @@ def _predict_ratings(model, outcome, inputs, known, seed: int) -> np.ndarray:
     return found
 
 
-def _solve(x, y, family: str, weight=None, draw: dict | None = None):
-    """Coefficients and their covariance: sum of weight x (y - mean(x b)) is 0."""
-    weight = np.ones(len(x)) if weight is None else weight
+@dataclass(frozen=True)
+class _Draw:
+    """Which texts were rated, every text's probability of that, ratings (0 where there is none)."""
+
+    known: np.ndarray
+    chance: np.ndarray
+    ratings: np.ndarray
+
+
+def _solve(x, expected, family: str, draw: _Draw | None = None, share: float = 1.0):
+    """Coefficients b and their covariance, from the estimating equation
+
+        sum over rated texts of x (rating - mean(x b)) / probability
+        + share * (sum over all of x (expected - mean) - the same over rated ones / probability) = 0
+
+    `share` 0: the rated texts alone; without `draw`: what is expected, taken for ratings.
+    """
+    weight, y = np.ones(len(x)), expected
+    if draw:
+        inverse = np.where(draw.known, 1 / draw.chance, 0.0)
+        weight = (1 - share) * inverse + share
+        y = inverse * draw.ratings + share * expected * (1 - inverse)
+        y = np.divide(y, weight, out=np.zeros(len(x)), where=weight > 0)
     if family == "linear":
         values = sm.WLS(y, x, weights=weight).fit().params
         mean, slope = x @ values, weight
@@ -150,10 +190,12 @@ def _solve(x, y, family: str, weight=None, draw: dict | None = None):
         values = _solve_logistic(x, y, weight)
         mean = _expit(x @ values)
         slope = weight * mean * (1 - mean)
-    inverse = np.linalg.inv((x * slope[:, None]).T @ x)
+    bread = np.linalg.inv((x * slope[:, None]).T @ x)
     parts = x * (weight * (y - mean))[:, None]
-    spread = parts.T @ parts - (_save(x, mean, **draw) if draw else 0)
-    return values, inverse @ spread @ inverse
+    spread = parts.T @ parts
+    if draw:
+        spread -= _save(x, draw, (1 - share) * mean + share * expected)
+    return values, bread @ spread @ bread
 
 
 def _solve_logistic(x, y, weight) -> np.ndarray:
@@ -169,15 +211,15 @@ def _solve_logistic(x, y, weight) -> np.ndarray:
     return found.x
 
 
-def _save(x, mean, known, chance, outcome, expected=None) -> np.ndarray:
+def _save(x, draw: _Draw, expected) -> np.ndarray:
     """The variance that a draw of fixed size saves over one that tosses a coin for each text.
 
     Texts of one probability are taken for one stratum.
     """
     saved = np.zeros((x.shape[1], x.shape[1]))
-    errors = x * (outcome - (mean if expected is None else expected))[:, None]
-    for p in np.unique(chance[known]):
-        part = errors[known & (chance == p)]
+    errors = x * (draw.ratings - expected)[:, None]
+    for p in np.unique(draw.chance[draw.known]):
+        part = errors[draw.known & (draw.chance == p)]
         center = part.mean(0)
         saved += len(part) / p * (1 - p) / p * np.outer(center, center)
     return saved

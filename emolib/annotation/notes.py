@@ -21,9 +21,13 @@ _MENTION = re.compile(r"@\w+")
 # &amp; is common in the tweets that the models learned from.
 _ENTITY = re.compile(r"&(?!amp;)(?:[a-z]{2,8}|#\d{1,6}|#x[\da-f]{1,6});", re.IGNORECASE)
 _ENDS = "|".join(sorted({re.escape(get(task).answer) for task in AAID}))
-_ANSWER = re.compile(rf"\bassistant\s*:|<\|im_start\|>|\b(?:{_ENDS})\s*:", re.IGNORECASE)
+_BEGINS = r"(?:^|[.!?])\s*"
+_ANSWER = re.compile(
+    rf"{_BEGINS}(?:assistant|{_ENDS})\s*:|<\|im_start\|>", re.IGNORECASE | re.MULTILINE
+)
 # Of 15,837 English texts (SemEval-2018, GoEmotions, VADER's tweets, SST) this rule notes 19, of
 # which eight are in another language indeed; shorter texts are too often names and slang.
+_REPEATED = re.compile(r"(\w)\1{2,}")
 _LETTERS, _LEAST, _START = 8, 0.05, 2000
 _LANGUAGES = "en de es fr it pt nl sv pl tr ru uk el he ar fa hi ja zh ko id"
 
@@ -83,8 +87,12 @@ def _describe_rest(text: str, without_urls: str, words: str) -> str | None:
 
 
 def _looks_english(words: str, letters: str) -> bool:
-    if len(letters.encode()) < _LETTERS:  # a Chinese letter says more than a Latin one
+    # A Chinese letter says more than a Latin one; two Latin words may be a name, or slang.
+    if len(letters.encode()) < _LETTERS or (
+        letters.isascii() and len(re.findall(r"\w+", words)) < 3
+    ):
         return True
+    words = _REPEATED.sub(r"\1\1", words)
     return dict(_load_languages().rank(words[:_START]))["en"] >= _LEAST
 
 

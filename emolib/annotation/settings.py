@@ -22,7 +22,7 @@ _LAYOUT = "wide: a column per value; long: a row per text and value; labels: one
 _LONGEST = "of a text (words, for a lexicon); the rest is not read, see `reason`"
 _BYTES = "of the input: strict refuses bad bytes, replace makes them U+FFFD and says how many"
 _QUOTES = "a CSV's quotation marks quote, also over lines, or are text; else doubt is refused"
-_BACKSLASH = "in a CSV's quoted cells \\\" is a quotation mark, as Spark writes it"
+_BACKSLASH = "in a CSV's quoted cells `\\\"` is a quotation mark, as Spark writes it"
 
 
 def _explain(help: str, *names: str):

@@ -19,7 +19,8 @@ from emolib.annotation.validation import agreement, fitting, ratings
 from emolib.annotation.validation.ratings import Pair
 
 ANNOTATED = "annotated.parquet"  # beside the report: the texts with the tool's columns
-_FEW = 100  # ratings, below which the report says that they are few
+_FEW = 250  # ratings, below which the report says that they are few
+_CODES = {-9, -99, -999, 99, 999, 9999}  # that stand for no rating in many files
 _FIT_PARTS = {"score": "scores", "class": "classes", "label": "labels"}
 _WORST = 20
 
@@ -71,6 +72,13 @@ def validate_file(
     pairs = ratings.pair(table, gold, ranges)
     for pair in pairs:  # before anything is computed
         ratings.read(table, pair, f"{source}: ")
+        if pair.column in table and f"{pair.column}_confidence" not in table:
+            hint = "and was not made by annotate: rename it"
+            raise DataError(
+                f"{source}: the column {pair.column!r} is called like one of ours, {hint}"
+            )
+    if files.unit != "text" and not files.aggregate:
+        raise DataError("unit sentence: ratings are of texts: take aggregate mean as well")
     record = {}
     if not all(pair.column in table for pair in pairs):
         table, record = _annotate(table, found, Path(folder), model, files, settings)
@@ -78,7 +86,12 @@ def validate_file(
     elif Path(f"{source}.run", "run.json").is_file():
         record = runs.read(f"{source}.run")
     result = validate(table, gold, ranges, text_column, fit, f"{source}: ")
-    result.about = _describe(record, source)
+    if not (Path(folder) / ANNOTATED).is_file():
+        result.notes.insert(
+            0, "The file was annotated before: settings of annotating were not used."
+        )
+    result.about = _describe(record, source) | {"gold": {k: str(v) for k, v in gold.items()}}
+    result.about["ranges"] = {name: str(scale) for name, scale in (ranges or {}).items()}
     return result
 
 
@@ -92,6 +105,7 @@ def _annotate(table: pd.DataFrame, source, folder: Path, model: str, files, sett
     target = folder / ANNOTATED
     chosen = {each: getattr(files, each) for each in vars(files) if each != "output_format"}
     chosen |= {"resume": not files.overwrite, "overwrite": files.overwrite}
+    chosen |= {"output_columns": "wide", "escape_formulas": False}
     annotate_file.annotate_file(
         source.path, target, source.column, model, FileSettings(**chosen), **settings
     )
@@ -137,12 +151,15 @@ def validate(
         parts[pair.title] = points
         if fit and not pair.probability:
             fits[_FIT_PARTS[pair.kind]] |= _fit(points, pair)
-        notes += _comment(points, pair, missing)
+        notes += _comment(points, pair, missing, len(rated))
         if "fitted" in points and pair.column not in fits[_FIT_PARTS[pair.kind]]:
+            points.drop(columns="fitted", inplace=True)
             notes.append(f"{pair.title}: no fit beats the tool as it is on unseen texts.")
         _measure(found, points, rated, pair, missing)
     worst = pd.concat(found.pop("worst"), ignore_index=True)
-    frames = {name: pd.DataFrame(rows) for name, rows in found.items()} | {"worst": worst}
+    names = {"widths": ["column", "n", "width"]}
+    frames = {name: pd.DataFrame(rows, columns=names.get(name)) for name, rows in found.items()}
+    frames["worst"] = worst
     return Validation(pairs=pairs, points=parts, notes=notes, fits=fits if fit else {}, **frames)
 
 
@@ -211,7 +228,7 @@ def _measure(found: dict, points: pd.DataFrame, rated: np.ndarray, pair: Pair, m
             continue
         own = points[name].to_numpy(float)
         values = agreement.measure(pair.kind, gold, own, alpha=True)
-        ends = agreement.resample(pair.kind, gold, own, alpha=True) if len(gold) > 1 else {}
+        ends = agreement.resample(pair.kind, gold, own, alpha=True) if len(gold) > 9 else {}
         for measure, value in values.items():
             low, high = ends.get(measure, (np.nan, np.nan))
             row = {"column": pair.title, "fit": fit, "measure": measure, "value": float(value)}
@@ -228,7 +245,7 @@ def _measure(found: dict, points: pd.DataFrame, rated: np.ndarray, pair: Pair, m
     found["worst"].append(worst[["column", "text", "gold", "predicted", "distance"]].head(_WORST))
 
 
-def _comment(points: pd.DataFrame, pair: Pair, missing: int) -> list[str]:
+def _comment(points: pd.DataFrame, pair: Pair, missing: int, rated: int) -> list[str]:
     """A sentence for everything that makes this column's figures less than they seem."""
     n, notes = len(points), []
     for name, whose in (("gold", "ratings"), ("predicted", "answers of the tool")):
@@ -238,9 +255,14 @@ def _comment(points: pd.DataFrame, pair: Pair, missing: int) -> list[str]:
         counts = f"{int(points['gold'].sum())} of {n} texts have it by the raters"
         notes.append(f"{counts}: with fewer than 20 on either side every figure is a guess")
     if n < _FEW:
-        notes.append(f"{n} rated texts are few: rate 250 or more (Pangakis et al. 2023)")
+        notes.append(f"{n} rated texts are few: Pangakis et al. (2023) ask for 250 or more")
     if missing:
         notes.append(f"{missing} rows lack a rating, a text or an answer and are left out")
     if pair.found:
-        notes.append(f"the scale, {pair.scale.partition(' (')[0]}, was taken from the values")
+        scale = pair.scale.partition(" (")[0]
+        notes.append(f"the scale, {scale}, was taken from the values: if it is wider, name it")
+        if codes := ", ".join(f"{x:g}" for x in pair.levels if x in _CODES):
+            notes.append(f"if {codes} means that there is no rating, empty these cells")
+    if (again := int(points["text"].duplicated().sum())) and rated < 2:
+        notes.append(f"{again} texts stand there before: each row counts as a text of its own")
     return [f"{pair.title}: {note}." for note in notes]

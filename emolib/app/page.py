@@ -102,8 +102,12 @@ class Page:
         self.answer.value = _say("Reading ...")
         frame = self._load()([self.sentence.value])
         reason = frame["reason"].iloc[0]
-        table = _to_html(text_plots.summarize(frame).drop(columns="text"))
-        self.answer.value = table if pd.isna(reason) else _say(reason)
+        if pd.notna(reason):
+            self.answer.value = _say(reason)
+            return
+        note, table = frame["note"].iloc[0], text_plots.summarize(frame).drop(columns="text")
+        said = "" if pd.isna(note) else _say(f"Note: {note}.")
+        self.answer.value = _to_html(table) + said
 
     def _take_file(self) -> None:
         """The uploaded file, on disk; its columns in the menus."""
@@ -121,7 +125,7 @@ class Page:
         self.column.options = list(self.found.columns)
         self.column.value = self.found.column
         for menu in (self.date, self.rating):
-            menu.options = [_NONE, *self.found.columns]
+            menu.options, menu.value = [_NONE, *self.found.columns], _NONE
         self.message.value = _say(f"{self.source.name}: {self.found.rows} rows. Choose a column.")
         self.start.disabled = False
 

@@ -24,7 +24,9 @@ _MEANINGS = (
 )
 _FITTED = (
     "The fitted rows use a scale, cut points or a threshold fitted to these ratings. Their figures"
-    " come from ten-fold cross-validation: each text was left out when its answer was fitted."
+    " come from ten-fold cross-validation: each text was left out when its answer was fitted. A fit"
+    " is kept where it beats the tool as it is by the mean absolute error (scores), weighted kappa"
+    " (classes) or F1 (labels). A straight line mends the level of scores, not their correlation."
 )
 _CSS = (
     "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}"
@@ -70,7 +72,7 @@ def describe(found) -> str:
     text = [f"Texts were annotated automatically with {model} ({version}{adapter}{when}). "]
     text += [f"We compared the annotations with human ratings of {n} texts. "]
     text += [_describe_column(found, pair) for pair in found.pairs]
-    if "fitted" in next(iter(found.points.values())):
+    if found.measures["fit"].nunique() > 1:
         text += ["Fitted figures come from ten-fold cross-validation. "]
     text += ["Intervals are 95 % percentile bootstrap intervals over texts."]
     return "".join(text)
@@ -107,13 +109,14 @@ def _list_blocks(found, figures: dict) -> list[tuple]:
         blocks += [("h2", "Read this first"), ("list", found.notes)]
     blocks += [("h2", "For the methods section"), ("quote", describe(found))]
     blocks += [("h2", "Agreement"), ("p", _MEANINGS)]
-    if found.fits:
+    if found.measures["fit"].nunique() > 1:
         blocks.append(("p", _FITTED))
     blocks += [("table", _shape_measures(found.measures)), ("list", _describe_widths(found))]
     if found.raters["raters"].max() > 1:
         raters = found.raters.rename(columns=lambda name: name.replace("_", ", "))
         words = "The tool beside the raters' own agreement: alpha among the raters and of the tool"
-        words += " with one of them; r of one rater, or of the tool, with the mean of the others."
+        words += " with one of them (the table above has it with their mean); r of one rater, or of"
+        words += " the tool, with the mean of the others. These have no intervals."
         blocks += [("h2", "Several raters"), ("p", words), ("table", raters)]
     for title, path in figures.items():
         blocks += [("h2", title), ("figure", path)]

@@ -116,3 +116,12 @@ def test_file_that_is_too_large_gets_a_sentence(page, tmp_path):
     (tmp_path / "large.csv").write_bytes(b"text\n" + b"x" * 60 * 2**20)
     give(page, tmp_path / "large.csv")
     page.wait_for_selector("text=large.csv is 60 MB, more than 50", timeout=WAIT)
+
+
+def test_file_alone_is_annotated(page, tmp_path):
+    (tmp_path / "plain.csv").write_text("body\nWhat a lovely day!\nHow dull.\n")
+    give(page, tmp_path / "plain.csv")
+    page.wait_for_selector("text=plain.csv: 2 rows", timeout=WAIT)
+    page.click("button:has-text('Annotate')")
+    page.wait_for_selector("text=Done: 2 rows", timeout=WAIT)
+    page.wait_for_selector("td:has-text('How dull.')", timeout=WAIT)

@@ -91,6 +91,8 @@ def _describe_values(settings: dict) -> dict[str, dict]:
                 share = f"in {settings['coverage']:.0%} of texts, raters' mean lies within it"
                 text = f"The {end} end of {name}'s interval: {share}"
                 fields[f"{name}_{end}"] = _make("number", text, **limits)
+    for name in [n for part in settings.get("fits", {}).values() for n in part]:
+        fields[name]["description"] += "; fitted to ratings, on their scale (--calibration)"
     if settings["aggregate"]:
         return {rename(name): _describe_mean(name, field) for name, field in fields.items()}
     return fields

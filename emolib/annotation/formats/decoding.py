@@ -3,6 +3,7 @@
 import codecs
 import io
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,8 +22,10 @@ _REPLACING = "go on past single bad bytes: --encoding-errors replace (encoding_e
 
 def find_encoding(path: Path, given: str) -> str:
     """The encoding that a byte-order mark names, or else the one given."""
-    if given.lower().replace("_", "-") not in ("utf-8", "utf8", "utf-8-sig"):
-        return given
+    try:
+        plain = codecs.lookup(given).name in ("utf-8", "utf-8-sig")
+    except (LookupError, ValueError) as error:
+        raise DataError(f"{path}: {error}: name one, for example utf-8 or cp1252") from None
     try:
         with _open(path) as file:
             head = file.read(4096)
@@ -31,6 +34,10 @@ def find_encoding(path: Path, given: str) -> str:
     for mark, name in _MARKS.items():
         if head.startswith(mark):
             return name
+    if head.startswith(codecs.BOM_UTF8):
+        return "utf-8-sig"
+    if not plain:
+        return given
     for name, rest in (("utf-16-le", 1), ("utf-16-be", 0)):
         if head and head[rest::2].count(0) > len(head) / 4:
             hint = f"name the file's encoding, for example {name}: --encoding {name}"
@@ -52,9 +59,9 @@ def read_lines(path: Path, encoding: str, errors: str, counts: Counter) -> Itera
                     line = line.lstrip("\ufeff")  # a mark that was written twice
                 if not line.isascii():
                     clean, bad = _ESCAPED.subn("\ufffd", line)
-                    foreign = foreign or not clean.replace("\ufffd", "").isascii()
                     if bad and errors != "replace":
                         raise DataError(f"{path}:{number}: {_explain(line, encoding, foreign)}")
+                    foreign = foreign or not bad
                     line, counts["replaced"] = clean, counts["replaced"] + bad
                 yield line
     except OSError as error:
@@ -88,9 +95,12 @@ def _explain(line: str, encoding: str, foreign: bool) -> str:
         return f"{problem}, while the rest is: {_REPLACING}"
     for name in ("utf-8", "cp1252"):
         try:
-            shown = raw.decode(name).strip()[max(0, bad.start() - 20) :][:40]
+            text = raw.decode(name)
         except UnicodeDecodeError:
             continue
+        if any(unicodedata.category(x) in ("Cc", "So") for x in text.strip() if not x.isspace()):
+            continue
+        shown = text.strip()[max(0, bad.start() - 20) :][:40]
         hint = f"for example {name} (--encoding {name}), in which it reads {shown!r}"
         return f"{problem}: name the file's encoding, {hint}; or {_REPLACING}"
     return f"{problem}: name the file's encoding (--encoding); or {_REPLACING}"

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from emolib import DataError
 from emolib.annotation.formats import read_rows, tables
 from emolib.annotation.formats.decoding import COMPRESSIONS, find_encoding
+from emolib.annotation.formats.paths import list_texts
 from emolib.annotation.formats.read_rows import Source
 from emolib.annotation.formats.write_files import sanitize
 from emolib.annotation.settings import Format
@@ -26,6 +27,7 @@ from emolib.files import name_some
 FORMATS = get_args(Format)
 _TEXTS = (pa.string(), pa.large_string(), pa.string_view(), pa.null())
 _KINDS = {("int",): "Int64", ("float",): "Float64", ("float", "int"): "Float64"}
+_KINDS |= {("int", "long"): "Int64"}  # beside fractions, long ones would lose digits
 _KINDS |= {("bool",): "boolean", ("datetime",): "datetime64[us]"}
 
 
@@ -103,7 +105,7 @@ def _find_kind(path: Path) -> str | None:
         there, folder = path.exists(), path.is_dir()
     except (OSError, ValueError) as error:  # a name that is too long, or holds a null
         raise DataError(f"{path}: {error}") from None
-    if folder and any(path.glob("*.txt")):
+    if folder and list_texts(path):
         return "folder"
     if folder or not there:
         raise DataError(f"{path}: no such file{': a folder without .txt files' * folder}")
@@ -129,8 +131,10 @@ def _collect_kinds(rows: list[dict], kinds: dict[str, set]) -> None:
     for row in rows:
         for name, value in row.items():
             kind = type(value).__name__
-            if kind == "int" and not -(2**63) <= value < 2**63:
-                kind = "large"
+            if kind == "int" and not -(2**53) <= value <= 2**53:
+                found = kinds.setdefault(name, set())
+                kind = "long" if -(2**63) <= value < 2**63 else "large"
+                found.add("int")
             if value is not None:
                 kinds.setdefault(name, set()).add(kind)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from emolib import DataError, delimited
 from emolib.annotation.formats import tables
 from emolib.annotation.formats.decoding import find_encoding, read_lines
+from emolib.annotation.formats.paths import list_texts
 from emolib.annotation.formats.write_files import sanitize
 from emolib.files import parse_json
 
@@ -134,12 +135,13 @@ def _read_sheet(source: Source) -> Iterator:
 
 
 def _read_folder(source: Source) -> Iterator[list[str]]:
-    """A row per .txt file: its name and its text, without the line break at its end."""
+    """A row per .txt file: its name, with its folder's in it, and its text without a last break."""
     yield ["file", "text"]
-    for path in sorted(source.path.glob("*.txt")):
+    for path in list_texts(source.path):
         one = replace(source, path=path, encoding=find_encoding(path, source.encoding))
         text = "".join(_read_text(one))
-        yield [sanitize(path.name), text.removesuffix("\n").removesuffix("\r")]
+        name = sanitize(str(path.relative_to(source.path)))
+        yield [name, text.removesuffix("\n").removesuffix("\r")]
 
 
 READERS = {"csv": _read_cells, "tsv": _read_cells, "jsonl": _read_json, "lines": _read_lines}

@@ -97,15 +97,21 @@ def _split(table: pd.DataFrame, columns) -> tuple[str, ...]:
     if absent := [name for name in names if name not in table]:
         there = ", ".join(map(str, table.columns[:20]))
         raise DataError(f"gold: no column {absent[0]!r}: there are {there}")
+    if len(set(names)) < len(names):
+        raise DataError(f"gold: a column twice among {', '.join(names)}")
     return names
 
 
 def _pair(table: pd.DataFrame, name: str, raters: tuple, given) -> Pair:
+    name = name.lower()
     words = {_clean(value) for rater in raters for value in table[rater]} - {None}
     if not words:
         raise DataError(f"gold {name}: no ratings in {', '.join(raters)}")
     levels, found = (_read_levels(given, name), False) if given else (_find_levels(words), True)
     column, probability = _choose_column(name, words, levels, bool(given)), False
+    if column in raters:
+        hint = "the tool's column is called so: rename the ratings'"
+        raise DataError(f"gold {name}: {column!r} cannot hold ratings, {hint}")
     kind = "class" if column in _CLASSES else "label" if column[:4] == "has_" else "score"
     if kind == "label" and not (words <= set(_WORDS) and not given):
         kind, probability = "score", True
@@ -115,8 +121,10 @@ def _pair(table: pd.DataFrame, name: str, raters: tuple, given) -> Pair:
     if kind == "label":
         return Pair(column, kind, raters)
     if levels is None:
-        hint = f"give their order from the lowest to the highest: range {name}=none,some,much"
-        raise DataError(f"gold {name}: words ({', '.join(sorted(words)[:5])}): {hint}")
+        odd = sorted(word for word in words if _number(word) is None)
+        shown = ", ".join(word[:20] for word in odd[:5])
+        hint = f"their order from the lowest to the highest (--range {name}=none,some,much)"
+        raise DataError(f"gold {name}: {shown}: no numbers: empty these cells, or give {hint}")
     if kind == "class":
         return Pair(column, kind, raters, *_fit_classes(column, levels, found, words))
     return Pair(column, kind, raters, levels, found, probability)

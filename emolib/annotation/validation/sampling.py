@@ -15,17 +15,20 @@ def sample(table: pd.DataFrame, n: int, strata: str | None = None, seed: int = 0
 
     Adds `row` (from 0) and `probability`, which `estimate` needs. At random, or, with `strata`, as
     many of each value of that column as there are (a small group is taken whole and the others get
-    more); a column of more than ten different numbers is cut at its quintiles. DataError for an n
-    that is not between 1 and the number of rows, and for a column or names in the way.
+    more); plain means over such a sample are not those of the table. A column of more than ten
+    different numbers is cut at its quintiles. DataError for an n that is not between 1 and the
+    number of rows, more strata than n, and a column or names in the way.
     """
     if clash := [name for name in (ROW, PROBABILITY) if name in table]:
         raise DataError(f"sample: there is a column {clash[0]!r} already: rename it")
-    if not 1 <= n <= len(table):
+    if not isinstance(n, int) or not 1 <= n <= len(table):
         raise DataError(f"n is {n}, expected 1 to {len(table)}, the number of rows")
     if strata is not None and strata not in table:
         raise DataError(f"strata: no column {strata!r}: there are {list_columns(table)}")
     groups = pd.Series(0, table.index) if strata is None else _cut(table[strata])
     sizes = groups.value_counts(dropna=False).sort_index()
+    if len(sizes) > n:
+        raise DataError(f"n is {n}, and {strata} has {len(sizes)} values: take more rows")
     wanted = _share_out(n, sizes.to_numpy())
     generator, rows, chances = np.random.default_rng(seed), [], []
     numbers = groups.to_numpy()
@@ -67,8 +70,20 @@ def join(table: pd.DataFrame, rated: pd.DataFrame, columns: Mapping[str, str] | 
     rows = read_numbers(rated[ROW], ROW)
     if not (set(rows) <= set(range(len(table))) and len(set(rows)) == len(rows)):
         raise DataError(f"{ROW}: expected numbers of rows from 0 to {len(table) - 1}, each once")
+    if clash := [name for name in (PROBABILITY, *columns) if name in table]:
+        raise DataError(f"the table has a column {clash[0]!r} already: drop it")
+    for name in table.columns.intersection(rated.columns):  # the rows must be the same ones
+        mine, theirs = (_fold(each) for each in (table[name].iloc[rows.astype(int)], rated[name]))
+        if mine != theirs:
+            hint = "join the table as it was drawn from, and drop or sort rows afterwards"
+            raise DataError(f"{name}: differs between the table and the rated sample: {hint}")
     beside = rated[[PROBABILITY, *columns]].set_axis(rows.astype(int))
     return table.reset_index(drop=True).join(beside)
+
+
+def _fold(column: pd.Series) -> list[str]:
+    """Texts without white space, which files change; nothing for numbers, which they spell anew."""
+    return ["".join(x.split()) if isinstance(x, str) else "" for x in column]
 
 
 def list_columns(table: pd.DataFrame) -> str:
