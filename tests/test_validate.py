@@ -210,7 +210,7 @@ def test_fit_for_something_else_is_refused(tmp_path, record, message):
         ({"anger": "one"}, {"joy": "1:7"}, "range joy: not among"),
         ({"anger": "one"}, {"anger": "1:5"}, "row 1: one is '5.0'|row .*: one is '[67].0', not on"),
         ({"anger": "one"}, {"anger": "7:1"}, "expected its ends"),
-        ({"anger": "amount"}, {}, "order from the lowest to the highest: range anger=none,some"),
+        ({"anger": "amount"}, {}, "order from the lowest to the highest .--range anger=none,some"),
         ({"has_joy": "amount"}, {}, "expected yes or no"),
         ({"anger_class": "one"}, {"anger_class": "1:7"}, "7 classes rated, 4 predicted"),
         ({"valence": "one"}, {}, "no column 'valence': annotate the texts first"),
