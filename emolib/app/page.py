@@ -157,7 +157,8 @@ class Page:
             shown += self._validate(target, folder / "validation")
         archive = shutil.make_archive(f"{self._folder.name}/annotated", "zip", folder)
         links = [_link(target), _link(Path(archive))]
-        said = f"Done: {len(table)} rows. {links[0]}, or {links[1]} with the codebook and figures."
+        more = "the codebook" + " and the report" * (self.rating.value != _NONE)
+        said = f"Done: {len(table)} rows. {links[0]}, or {links[1]} with {more}."
         self.message.value = f"<p>{said}</p>"
         self.result.children = shown
 
@@ -216,6 +217,7 @@ def _say(text: str, color: str = "inherit") -> str:
 def _to_html(table: pd.DataFrame) -> str:
     shown = table.map(lambda value: f"{value:.2f}" if isinstance(value, float) else value)
     table = shown.to_html(index=False, border=0, justify="left")
+    table = table.replace("<table", '<table style="border-spacing:.8rem .1rem"', 1)
     return f'<div style="overflow-x:auto;text-align:left">{table}</div>'
 
 
