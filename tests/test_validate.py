@@ -239,7 +239,7 @@ def test_yes_and_no_are_read(values, expected):
 def test_scale_is_found_and_named():
     table = pd.DataFrame({"mine": ["-3", "1,5", "3", "NA"]})
     (pair,) = ratings.pair(table, {"valence": "mine"})
-    assert pair.scale == "-3 to 3 (found in the values)"
+    assert pair.scale == "-3 to 3, as found in the values"
     np.testing.assert_array_equal(ratings.read(table, pair)[0], [0, 0.75, 1, np.nan])
 
 

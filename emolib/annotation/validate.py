@@ -259,7 +259,7 @@ def _comment(points: pd.DataFrame, pair: Pair, missing: int, rated: int) -> list
     if missing:
         notes.append(f"{missing} rows lack a rating, a text or an answer and are left out")
     if pair.found:
-        scale = pair.scale.partition(" (")[0]
+        scale = pair.scale.partition(", as")[0]
         notes.append(f"the scale, {scale}, was taken from the values: if it is wider, name it")
         if codes := ", ".join(f"{x:g}" for x in pair.levels if x in _CODES):
             notes.append(f"if {codes} means that there is no rating, empty these cells")

@@ -55,7 +55,7 @@ class Pair:
             return "yes or no"
         words = " to " if len(self.levels) == 2 and not isinstance(self.levels[0], str) else ", "
         shown = (x if isinstance(x, str) else f"{x:g}" for x in self.levels)
-        return words.join(shown) + " (found in the values)" * self.found
+        return words.join(shown) + ", as found in the values" * self.found
 
 
 def read_options(given: Sequence[str], what: str) -> dict[str, str]:
