@@ -288,6 +288,7 @@ def test_methods_paragraph_holds_the_measured_numbers(found, report):
     assert "m (emolib 0.1.0, 2026-11-26)" in paragraph and "among the 2 raters" in paragraph
 
 
+@pytest.mark.slow
 def test_report_shows_markup_in_texts_as_text(coded, tmp_path):
     rude = coded.assign(text=[f"<script>alert({n})</script> | a\nb" for n in range(300)])
     validation_report.write(validate.validate(rude, {"anger": "one"}), tmp_path)
@@ -310,6 +311,7 @@ def call(*words) -> str:
     return result.output
 
 
+@pytest.mark.slow
 def test_command_annotates_validates_and_fits(tmp_path):
     source = write_texts(tmp_path / "coded.csv")
     how = ("--text-column", "body", "--model", "vader", "--quiet")
@@ -361,6 +363,7 @@ def test_sentences_are_no_raters(tmp_path):
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [1, 2, 3, 12])
 def test_few_texts_give_a_report_and_no_interval_below_ten(coded, tmp_path, n):
     found = validate.validate(coded.head(n), {"anger": "one"}, {"anger": "1:7"})
@@ -375,6 +378,7 @@ def test_repeated_texts_and_codes_for_missing_get_a_sentence(coded):
     assert "if -99 means that there is no rating, empty these cells" in notes
 
 
+@pytest.mark.slow
 def test_fit_of_an_earlier_call_does_not_stay(tmp_path):
     source = write_texts(tmp_path / "coded.csv")
     gold = ("--gold", "valence=mine", "--text-column", "body", "--model", "vader", "--quiet")
