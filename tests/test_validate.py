@@ -215,6 +215,7 @@ def test_fit_for_something_else_is_refused(tmp_path, record, message):
         ({"anger_class": "one"}, {"anger_class": "1:7"}, "7 classes rated, 4 predicted"),
         ({"valence": "one"}, {}, "no column 'valence': annotate the texts first"),
         ({}, {}, "at least one rated column"),
+        ({"anger": "one", "anger_intensity": "two"}, {}, "anger_intensity is named twice"),
     ],
 )
 def test_what_cannot_be_paired_is_refused(coded, gold, ranges, message):
@@ -249,6 +250,13 @@ def test_emotion_without_an_intensity_is_compared_by_its_probability():
     found = validate.validate(table, {"trust": "mine"}, {"trust": "1:5"})
     points = found.points["has_trust (probability)"]
     assert points["predicted"].tolist() == pytest.approx([0.9, 0.2])
+
+
+def test_annotated_csv_is_read_as_it_was_before(coded, found):
+    texts = coded.astype("str")  # as CSV cells come
+    again = validate.validate(texts, GOLD, RANGES, fit=True)
+    pd.testing.assert_frame_equal(again.measures, found.measures)
+    assert again.fits == found.fits
 
 
 def test_constant_ratings_give_a_sentence(coded):

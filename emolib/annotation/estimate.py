@@ -23,7 +23,8 @@ from sklearn.linear_model import LinearRegression
 from sklearn.model_selection import KFold
 
 from emolib import DataError
-from emolib.annotation.validation.sampling import PROBABILITY, list_columns, read_numbers
+from emolib.annotation.validation.sampling import PROBABILITY, read_numbers
+from emolib.files import name_some
 
 ESTIMATORS = ("naive", "rated texts alone", "DSL", "PPI")
 _LEAST = 30  # rated texts
@@ -86,7 +87,7 @@ def estimate(
 def _read(table: pd.DataFrame, rated: str, predicted: str, probability):
     for name in (rated, predicted, *([probability] if isinstance(probability, str) else [])):
         if name not in table:
-            raise DataError(f"no column {name!r}: there are {list_columns(table)}")
+            raise DataError(f"no column {name!r}: there are {name_some(table)}")
     outcome, answers = (read_numbers(table[name], name) for name in (rated, predicted))
     if missing := int(np.isnan(answers).sum()):
         raise DataError(f"{predicted}: {missing} of {len(table)} texts have no answer: drop them")
@@ -104,7 +105,8 @@ def _read_chances(table: pd.DataFrame, known: np.ndarray, probability) -> np.nda
     if isinstance(probability, float | int):
         chance = np.full(len(table), float(probability))
     else:
-        chance = read_numbers(table[probability or PROBABILITY], probability or PROBABILITY)
+        probability = probability or PROBABILITY
+        chance = read_numbers(table[probability], probability)
     if not ((chance[known] > 0) & (chance[known] <= 1)).all():
         raise DataError(f"{probability}: probabilities of rated texts, above 0 and at most 1")
     if not isinstance(probability, float | int):

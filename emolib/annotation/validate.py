@@ -74,22 +74,20 @@ def validate_file(
         ratings.read(table, pair, f"{source}: ")
         if pair.column in table and f"{pair.column}_confidence" not in table:
             hint = "and was not made by annotate: rename it"
-            raise DataError(
-                f"{source}: the column {pair.column!r} is called like one of ours, {hint}"
-            )
+            problem = f"the column {pair.column!r} is called like one of ours"
+            raise DataError(f"{source}: {problem}, {hint}")
     if files.unit != "text" and not files.aggregate:
         raise DataError("unit sentence: ratings are of texts: take aggregate mean as well")
-    record = {}
-    if not all(pair.column in table for pair in pairs):
+    record, before = {}, all(pair.column in table for pair in pairs)
+    if not before:
         table, record = _annotate(table, found, Path(folder), model, files, settings)
         record["settings"]["name"] = model
     elif Path(f"{source}.run", "run.json").is_file():
         record = runs.read(f"{source}.run")
     result = validate(table, gold, ranges, text_column, fit, f"{source}: ")
-    if not (Path(folder) / ANNOTATED).is_file():
-        result.notes.insert(
-            0, "The file was annotated before: settings of annotating were not used."
-        )
+    if before:
+        said = "The file was annotated before: settings of annotating were not used."
+        result.notes.insert(0, said)
     result.about = _describe(record, source) | {"gold": {k: str(v) for k, v in gold.items()}}
     result.about["ranges"] = {name: str(scale) for name, scale in (ranges or {}).items()}
     return result
@@ -135,8 +133,8 @@ def validate(
     `table`: the columns of `annotate` and those of the raters; `gold` and `ranges`: see
     `ratings.pair`. Several raters' scores are averaged, and a label counts where at least half of
     them gave it. Where at least half of the texts stand in several rows, a text's rows are taken as
-    its raters; else every row is an item of its own. `fit`: also fit a scale,
-    cut points and thresholds, and measure them on texts they were not fitted to.
+    its raters; else every row is an item of its own. `fit`: also fit a scale, cut points and
+    thresholds, and measure them on texts they were not fitted to.
 
     A column that is constant, or lacks ratings, gives a sentence in `notes` and missing values.
     DataError as of `ratings.pair` and `ratings.read`; and where no text has a rating.
@@ -151,7 +149,7 @@ def validate(
         parts[pair.title] = points
         if fit and not pair.probability:
             fits[_FIT_PARTS[pair.kind]] |= _fit(points, pair)
-        notes += _comment(points, pair, missing, len(rated))
+        notes += _comment(points, pair, missing)
         if "fitted" in points and pair.column not in fits[_FIT_PARTS[pair.kind]]:
             points.drop(columns="fitted", inplace=True)
             notes.append(f"{pair.title}: no fit beats the tool as it is on unseen texts.")
@@ -169,8 +167,8 @@ def _collect(table: pd.DataFrame, pair: Pair, text_column: str, where: str):
     frame = pd.DataFrame(rated.T, index=table.index).assign(
         text=table[text_column].astype(object), own=_read_own(table, pair)
     )
-    if pair.kind != "score" or not pair.probability:
-        frame["raw"] = fitting.find_raw(table, pair.column) if _has_raw(table, pair) else np.nan
+    raw = fitting.find_raw(table, pair.column)
+    frame["raw"] = np.nan if raw is None else raw
     usable = frame["own"].notna() & ~np.isnan(rated).all(0)
     frame, missing = frame[usable], int((~usable).sum())
     if frame.empty:
@@ -187,25 +185,18 @@ def _collect(table: pd.DataFrame, pair: Pair, text_column: str, where: str):
     mean = np.nanmean(matrix, axis=0)
     points["gold"] = mean if pair.kind == "score" else np.floor(mean + 0.5)
     points["predicted"] = points["own"]
-    return points[["text", "gold", "predicted", *({"raw"} & set(points))]], matrix, missing
-
-
-def _has_raw(table: pd.DataFrame, pair: Pair) -> bool:
-    try:
-        fitting.find_raw(table, pair.column)
-    except DataError:
-        return False
-    return True
+    return points[["text", "gold", "predicted", "raw"]], matrix, missing
 
 
 def _read_own(table: pd.DataFrame, pair: Pair) -> pd.Series:
     """The tool's answers on the scale of the ratings."""
     if pair.probability:
-        return fitting.find_raw(table, pair.column)
-    own = table[pair.column]
-    if own.dtype == object or own.dtype == "str":  # from a CSV
-        own = own.replace({"True": 1, "true": 1, "False": 0, "false": 0, "": np.nan})
-    own = pd.to_numeric(own, errors="coerce").astype(float)
+        if (found := fitting.find_raw(table, pair.column)) is None:
+            raise DataError(
+                f"{pair.title}: no column {pair.column}_confidence, which it is read from"
+            )
+        return found
+    own = fitting.read_column(table, pair.column)
     return own + 3 if pair.column == "valence_class" else own
 
 
@@ -245,7 +236,7 @@ def _measure(found: dict, points: pd.DataFrame, rated: np.ndarray, pair: Pair, m
     found["worst"].append(worst[["column", "text", "gold", "predicted", "distance"]].head(_WORST))
 
 
-def _comment(points: pd.DataFrame, pair: Pair, missing: int, rated: int) -> list[str]:
+def _comment(points: pd.DataFrame, pair: Pair, missing: int) -> list[str]:
     """A sentence for everything that makes this column's figures less than they seem."""
     n, notes = len(points), []
     for name, whose in (("gold", "ratings"), ("predicted", "answers of the tool")):
@@ -263,6 +254,6 @@ def _comment(points: pd.DataFrame, pair: Pair, missing: int, rated: int) -> list
         notes.append(f"the scale, {scale}, was taken from the values: if it is wider, name it")
         if codes := ", ".join(f"{x:g}" for x in pair.levels if x in _CODES):
             notes.append(f"if {codes} means that there is no rating, empty these cells")
-    if (again := int(points["text"].duplicated().sum())) and rated < 2:
+    if again := int(points["text"].duplicated().sum()):
         notes.append(f"{again} texts stand there before: each row counts as a text of its own")
     return [f"{pair.title}: {note}." for note in notes]

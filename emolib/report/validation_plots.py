@@ -60,9 +60,7 @@ def _draw_classes(points: pd.DataFrame, panels) -> None:
 
 
 def _draw_labels(points: pd.DataFrame, panels) -> None:
-    shown = (
-        points["raw"] if "raw" in points and points["raw"].notna().all() else points["predicted"]
-    )
+    shown = points["raw"] if points["raw"].notna().all() else points["predicted"]
     bins = np.linspace(0, 1, 11)
     for value, label in ((0, "no, by the raters"), (1, "yes, by the raters")):
         part = shown[points["gold"] == value]

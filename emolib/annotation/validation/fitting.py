@@ -6,7 +6,7 @@ tool's own answer on ratings that it did not see.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -111,18 +111,27 @@ def apply(table: pd.DataFrame, fits: Mapping) -> pd.DataFrame:
     return table
 
 
-def find_raw(table: pd.DataFrame, column: str) -> pd.Series:
+def read_column(table: pd.DataFrame, name: str) -> pd.Series:
+    """A column of `annotate` as floats, true as 1; from a CSV too, where all are texts."""
+    words = {"True": 1, "true": 1, "False": 0, "false": 0}
+    column = table[name]
+    if column.dtype == object or column.dtype == "str":
+        column = column.map(lambda value: words.get(value, value))
+    return pd.to_numeric(column, errors="coerce").astype(float)
+
+
+def find_raw(table: pd.DataFrame, column: str) -> pd.Series | None:
     """What a fit for `column` starts from: a score, or a label's probability, in [0, 1].
 
-    DataError where the table lacks it.
+    None where the table lacks it.
     """
     score = {"valence_class": "valence"}.get(column, column.replace("_class", "_intensity"))
     needed = [column, f"{column}_confidence"] if column[:4] == "has_" else [score]
-    if absent := [name for name in needed if name not in table]:
-        raise DataError(f"{column}: a fit needs the column {absent[0]}, which is not there")
+    if not all(name in table for name in needed):
+        return None
     if column[:4] != "has_":
-        return table[score].astype(float)
-    said, sure = table[column].astype(float), table[needed[1]].astype(float)
+        return read_column(table, score)
+    said, sure = (read_column(table, name) for name in needed)
     return sure.where(said == 1, 1 - sure).where(said.notna())
 
 
@@ -131,8 +140,11 @@ def write(path: str | Path, fits: Mapping, **about) -> None:
     files.write_json(path, {**{part: fits.get(part, {}) for part in PARTS}, "about": about})
 
 
-def read(path: str | Path, columns=None) -> dict:
-    """Fits that `write` kept. DataError for another file, and for columns not in `columns`."""
+def read(path: str | Path, columns: Collection[str]) -> dict:
+    """Fits that `write` kept, to be applied to a table with `columns`.
+
+    DataError for another file, and where a column that is fitted, or what it starts from, lacks.
+    """
     try:
         record = json.loads(Path(path).read_text(encoding="utf-8"))
         fits = {part: {k: [*map(float, v)] for k, v in record[part].items()} for part in PARTS}
@@ -140,7 +152,9 @@ def read(path: str | Path, columns=None) -> dict:
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         hint = "expected what `emolib validate --fit` wrote"
         raise DataError(f"{path}: no calibration ({error!r}): {hint}") from None
-    fitted = [name for part in PARTS for name in fits[part]]
-    if columns is not None and (absent := [name for name in fitted if name not in columns]):
-        raise DataError(f"{path}: fitted for {', '.join(absent)}, which these tasks do not give")
+    fitted, empty = (name for part in PARTS for name in fits[part]), pd.DataFrame(columns=columns)
+    if absent := [x for x in fitted if x not in columns or find_raw(empty, x) is None]:
+        raise DataError(
+            f"{path}: fitted for {', '.join(absent)}: these tasks do not give what it needs"
+        )
     return fits

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from emolib import DataError
+from emolib.files import name_some
 from emolib.tasks import EMOTIONS, get
 
 _YES = dict.fromkeys(("yes", "y", "true", "t", "1", "1.0", "present", "x"), 1.0)
@@ -87,7 +88,11 @@ def pair(table: pd.DataFrame, gold: Mapping, ranges: Mapping | None = None) -> l
         raise DataError(f"range {unknown}: not among the columns of gold ({', '.join(gold)})")
     if not gold:
         raise DataError("gold: name at least one rated column, for example gold anger=my_anger")
-    return [_pair(table, name, _split(table, c), ranges.get(name)) for name, c in gold.items()]
+    pairs = [_pair(table, name, _split(table, c), ranges.get(name)) for name, c in gold.items()]
+    columns = [pair.column for pair in pairs]
+    if twice := [name for name in columns if columns.count(name) > 1]:
+        raise DataError(f"gold: {twice[0]} is named twice, also by a shorter name")
+    return pairs
 
 
 def _split(table: pd.DataFrame, columns) -> tuple[str, ...]:
@@ -95,8 +100,7 @@ def _split(table: pd.DataFrame, columns) -> tuple[str, ...]:
     if names[0] not in table and len(names) == 1:
         names = tuple(name.strip() for name in names[0].split(","))
     if absent := [name for name in names if name not in table]:
-        there = ", ".join(map(str, table.columns[:20]))
-        raise DataError(f"gold: no column {absent[0]!r}: there are {there}")
+        raise DataError(f"gold: no column {absent[0]!r}: there are {name_some(table)}")
     if len(set(names)) < len(names):
         raise DataError(f"gold: a column twice among {', '.join(names)}")
     return names

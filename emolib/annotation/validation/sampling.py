@@ -1,11 +1,10 @@
 """The rows to rate, drawn with known probabilities, and their ratings beside the whole table."""
 
-from collections.abc import Mapping
-
 import numpy as np
 import pandas as pd
 
 from emolib import DataError
+from emolib.files import name_some
 
 PROBABILITY, ROW = "probability", "row"  # columns of `sample`
 
@@ -24,7 +23,7 @@ def sample(table: pd.DataFrame, n: int, strata: str | None = None, seed: int = 0
     if not isinstance(n, int) or not 1 <= n <= len(table):
         raise DataError(f"n is {n}, expected 1 to {len(table)}, the number of rows")
     if strata is not None and strata not in table:
-        raise DataError(f"strata: no column {strata!r}: there are {list_columns(table)}")
+        raise DataError(f"strata: no column {strata!r}: there are {name_some(table)}")
     groups = pd.Series(0, table.index) if strata is None else _cut(table[strata])
     sizes = groups.value_counts(dropna=False).sort_index()
     if len(sizes) > n:
@@ -58,13 +57,12 @@ def _share_out(n: int, sizes: np.ndarray) -> np.ndarray:
     return taken
 
 
-def join(table: pd.DataFrame, rated: pd.DataFrame, columns: Mapping[str, str] | list[str]):
+def join(table: pd.DataFrame, rated: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
     """The annotated table with the ratings of a sample of it beside: `columns` and probability.
 
     `rated`: what `sample` gave, with ratings filled in. DataError for rows that are not in the
     table or stand there twice.
     """
-    columns = list(columns)
     if absent := [name for name in (ROW, PROBABILITY, *columns) if name not in rated]:
         raise DataError(f"no column {absent[0]!r} in the rated sample")
     rows = read_numbers(rated[ROW], ROW)
@@ -84,11 +82,6 @@ def join(table: pd.DataFrame, rated: pd.DataFrame, columns: Mapping[str, str] | 
 def _fold(column: pd.Series) -> list[str]:
     """Texts without white space, which files change; nothing for numbers, which they spell anew."""
     return ["".join(x.split()) if isinstance(x, str) else "" for x in column]
-
-
-def list_columns(table: pd.DataFrame) -> str:
-    """The names of at most twenty columns, for a message."""
-    return ", ".join(map(str, table.columns[:20]))
 
 
 def read_numbers(column: pd.Series, name: str) -> np.ndarray:
