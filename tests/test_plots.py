@@ -41,6 +41,7 @@ def closed():
 
 
 LOG = pd.DataFrame({"step": [1, 2, 2], "loss": [2.0, 1.5, None], "eval_loss": [None, None, 1.7]})
+NUMBERS = pd.DataFrame({"joy": [0.1, 0.2, 0.4], "fear": [0.4, 0.2, 0.1], "anger": [1, 3, 2]})
 FIGURES = {
     "loss": lambda table, scores: score_plots.draw_loss(LOG),
     "scores": lambda table, scores: score_plots.draw_scores(scores),
@@ -50,7 +51,7 @@ FIGURES = {
     "confusion": lambda table, scores: error_plots.draw_confusion(table, "V-oc"),
     "labels": lambda table, scores: error_plots.draw_labels(table),
     "cooccurrence": lambda table, scores: error_plots.draw_cooccurrence(table),
-    "features": lambda table, scores: error_plots.draw_error_by_feature(table),
+    "correlations": lambda table, scores: error_plots.draw_correlations({"sample": NUMBERS}),
 }
 
 
@@ -58,20 +59,18 @@ def read_texts(figure) -> str:
     return "\n".join(text.get_text() for text in figure.findobj(plt.Text))
 
 
-SLOW = pytest.param("features", marks=pytest.mark.slow)
-
-
-@pytest.mark.parametrize("name", [SLOW if x == "features" else x for x in FIGURES])
+@pytest.mark.parametrize("name", FIGURES)
 def test_figure_names_its_axes(table, scores, name):
     drawn = FIGURES[name](table, scores).figure
     drawn.canvas.draw()
-    assert any(axes.get_xlabel() or name == "scores" for axes in drawn.axes)
-    assert any(axes.get_ylabel() for axes in drawn.axes)
+    named = name == "correlations"  # its ticks are names
+    assert named or any(axes.get_xlabel() for axes in drawn.axes)
+    assert named or name == "scores" or any(axes.get_ylabel() for axes in drawn.axes)
     assert all(axes.has_data() for axes in drawn.axes)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["agreement", "labels", "features"])
+@pytest.mark.parametrize("name", ["agreement", "labels", "correlations"])
 def test_same_figure_gives_the_same_bytes(table, scores, tmp_path, name):
     saved = []
     for folder in ("a", "b"):
@@ -88,12 +87,35 @@ def test_note_stands_on_the_figure(tmp_path):
     assert style.SAMPLE_NOTE in read_texts(drawn.figure)
 
 
-def test_scores_are_drawn_at_their_height_with_their_interval(scores):
+def test_scores_are_drawn_at_their_place_with_their_interval(scores):
     axes = score_plots.draw_scores(scores)
-    drawn = [bar.get_height() for bar in axes.patches]
+    drawn = [x for line in axes.lines for x in line.get_xdata()]
     assert drawn == pytest.approx(scores["value"].tolist())
-    ends = np.concatenate([np.array(x)[:, 1] for c in axes.collections for x in c.get_segments()])
+    ends = np.concatenate([np.array(x)[:, 0] for c in axes.collections for x in c.get_segments()])
     assert sorted(ends) == pytest.approx(sorted([*scores["low"], *scores["high"]]))
+
+
+def test_scores_say_how_many_items_are_behind_them(scores):
+    labels = [t.get_text() for t in score_plots.draw_scores(scores).get_yticklabels()]
+    assert labels[0] == f"V-reg r, n = {scores['n'].iloc[0]}"
+
+
+def test_nothing_is_smoothed_below_thirty_items(table):
+    part = table[table["task"] == "V-reg"].head(29)
+    lines = error_plots.draw_agreement(part, "V-reg").lines
+    assert [line.get_linestyle() for line in lines] == ["--"]
+    assert len(error_plots.draw_calibration(part, "V-reg").lines) == 1
+
+
+def test_correlations_are_those_of_the_columns():
+    drawn = error_plots.draw_correlations({"sample": NUMBERS}).collections[0].get_array()
+    assert np.asarray(drawn) == pytest.approx(NUMBERS.corr().to_numpy(), abs=0.005)
+
+
+def test_label_that_was_never_predicted_has_no_precision(table):
+    rows = table[table["task"] == "E-c"].assign(predicted=[()] * (table["task"] == "E-c").sum())
+    precision, recall, _ = error_plots.draw_labels(rows).containers
+    assert (len(precision), len(recall)) == (0, 11)
 
 
 def test_loss_curves_are_those_of_the_log():
@@ -125,14 +147,15 @@ def test_copies_are_drawn_with_their_scores_and_costs():
         {"copy": ["f16", "q4"], "megabytes": [270, 105], "items_per_second": [2.0, 3.0]}
     )
     rows = [
-        (copy, task, metric, value, value - 0.1, value + 0.1)
+        (copy, task, metric, value, value - 0.1, value + 0.1, 40)
         for copy, value in (("f16", 0.8), ("q4", 0.7))
         for task, metric in (("V-reg", "pearson"), ("E-c", "jaccard"), ("E-c", "f1"))
     ]
-    names = ["model", "task", "metric", "value", "low", "high"]
+    names = ["model", "task", "metric", "value", "low", "high", "n"]
     left, right = score_plots.draw_copies(copies, pd.DataFrame(rows, columns=names))
-    assert [t.get_text() for t in left.get_xticklabels()] == [*("V-reg\nr", "E-c\nJaccard")]
-    assert sorted(bar.get_height() for bar in left.patches) == [0.7, 0.7, 0.8, 0.8]
+    labels = [t.get_text() for t in left.get_yticklabels()]
+    assert labels == ["V-reg r, n = 40", "E-c Jaccard, n = 40"]
+    assert sorted(x for line in left.lines for x in line.get_xdata()) == [0.7, 0.7, 0.8, 0.8]
     assert right.get_xlabel() == "weights in memory (MB)"
     shown = {tuple(p.get_offsets()[0]) for p in right.collections}
     assert shown == {(270.0, 2.0), (105.0, 3.0)}

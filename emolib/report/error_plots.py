@@ -1,4 +1,4 @@
-"""Items beside answers become Axes: agreement, confusions, labels, features.
+"""Items beside answers become Axes: agreement, calibration, confusions, labels, correlations.
 
 Every function draws on the Axes it is given (or new ones) and returns them.
 """
@@ -11,10 +11,10 @@ from matplotlib.axes import Axes
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 from emolib import DataError
-from emolib.evaluation.item_errors import describe
 from emolib.evaluation.metrics import score
 from emolib.tasks import get
 
+FEWEST = 30  # items that a smoothed line takes, or a share of them a mean
 
 def draw_agreement(table: pd.DataFrame, task: str) -> Axes:
     """Gold against predicted with a smoothed mean, and below it the residuals."""
@@ -28,7 +28,7 @@ def draw_agreement(table: pd.DataFrame, task: str) -> Axes:
         style = {"x": "predicted", "y": column, "ax": axes}
         legend = "auto" if axes is upper else False
         sns.scatterplot(rows, s=14, alpha=0.5, hue=hue, legend=legend, **style)
-        if rows["predicted"].nunique() > 3:
+        if len(rows) >= FEWEST and rows["predicted"].nunique() > 3:
             sns.regplot(rows, lowess=True, scatter=False, color="black", **style)
     upper.plot([low, high], [low, high], color="grey", linestyle="--", linewidth=1)
     lower.axhline(0, color="grey", linestyle="--", linewidth=1)
@@ -42,20 +42,29 @@ def draw_agreement(table: pd.DataFrame, task: str) -> Axes:
     return upper
 
 
-def draw_calibration(table: pd.DataFrame, task: str, axes: Axes | None = None) -> Axes:
-    """Mean gold score (95 % interval) per tenth of the predicted scores."""
-    axes = axes or plt.subplots(figsize=(4, 3.5))[1]
-    rows, low, high = _take(table, task)
-    rows["tenth"] = pd.qcut(rows["predicted"].rank(method="first"), min(10, len(rows)), False)
-    rows["mean predicted"] = rows.groupby("tenth")["predicted"].transform("mean")
-    sns.lineplot(
-        rows, x="mean predicted", y="gold", errorbar=("ci", 95), seed=0, ax=axes, marker="o",
-        err_style="bars",
+def draw_calibration(table: pd.DataFrame, *names: str) -> Axes:
+    """Mean gold score (95 % interval) of texts with about the same prediction, a panel per task.
+
+    Each panel's texts are cut into ten parts of one size by their predictions, or into fewer, so
+    that each holds at least `FEWEST`. On the dashed line predictions are right on average. The
+    first of the Axes.
+    """
+    figure, panels = plt.subplots(
+        1, len(names), figsize=(max(3.6, 2.3 * len(names)), 2.9), sharey=True, squeeze=False,
+        layout="constrained",
     )  # fmt: skip
-    axes.plot([low, high], [low, high], color="grey", linestyle="--", linewidth=1)
-    axes.set(xlabel="mean predicted score of the tenth", ylabel="mean gold score")
-    axes.set(title=f"{task}: n = {len(rows)} in tenths", xlim=(low, high))
-    return axes
+    for task, axes in zip(names, panels[0], strict=True):
+        rows, low, high = _take(table, task)
+        parts = min(10, len(rows) // FEWEST)
+        axes.plot([low, high], [low, high], color="grey", linestyle="--", linewidth=1)
+        if parts > 1:
+            rows["part"] = pd.qcut(rows["predicted"].rank(method="first"), parts, labels=False)
+            rows["mean predicted"] = rows.groupby("part")["predicted"].transform("mean")
+            style = {"errorbar": ("ci", 95), "seed": 0, "err_style": "bars", "linestyle": "none"}
+            sns.lineplot(rows, x="mean predicted", y="gold", marker="o", ax=axes, **style)
+        axes.set(title=f"{task}, n = {len(rows):,}", xlim=(low, high), ylim=(low, high))
+        axes.set(xlabel="predicted, mean of a part", ylabel="mean human rating", aspect=1)
+    return panels[0][0]
 
 
 def draw_confusion(table: pd.DataFrame, task: str, axes: Axes | None = None) -> Axes:
@@ -80,7 +89,8 @@ def draw_labels(table: pd.DataFrame, task: str = "E-c", axes: Axes | None = None
     """Precision, recall and F1 of every label, most frequent first."""
     axes = axes or plt.subplots(figsize=(6.5, 3.2))[1]
     gold, predicted = _binarize(table, task)
-    *measured, counts = precision_recall_fscore_support(gold, predicted, zero_division=0)
+    # No bar, where a label was never predicted or never there: 0 of 0 is not 0.
+    *measured, counts = precision_recall_fscore_support(gold, predicted, zero_division=np.nan)
     names = [f"{label}\nn={n}" for label, n in zip(gold.columns, counts, strict=True)]
     wide = pd.DataFrame(np.transpose(measured), names, ["precision", "recall", "F1"])
     wide = wide.iloc[np.argsort(-counts, kind="stable")]
@@ -111,25 +121,20 @@ def draw_cooccurrence(table: pd.DataFrame, task: str = "E-c") -> Axes:
     return both[0]
 
 
-def draw_error_by_feature(table: pd.DataFrame) -> Axes:
-    """Mean error (95 % interval) by text length, emoji, hashtags and negation."""
-    figure, panels = plt.subplots(1, 4, figsize=(10, 3), sharey=True)
-    rows = table.dropna(subset=["error"]).reset_index(drop=True)
-    rows = rows.assign(error=rows["error"].astype(float), **describe(rows["text"]))
-    edges = [0, 8, 15, 22, np.inf]
-    rows["words"] = pd.cut(rows["words"], edges, labels=["1-8", "9-15", "16-22", "23+"])
-    for axes, name in zip(panels, ("words", "emoji", "hashtags", "negation"), strict=True):
-        sns.pointplot(
-            rows, x=name, y="error", hue="task", errorbar=("ci", 95), seed=0, ax=axes, dodge=0.4,
-            markersize=4, linewidth=1, legend=name == "words",
-        )  # fmt: skip
-        counts = rows[name].astype(str).value_counts()
-        ticks = [label.get_text() for label in axes.get_xticklabels()]
-        axes.set_xticks(axes.get_xticks(), [f"{tick}\nn={counts[tick]}" for tick in ticks])
-        axes.set(xlabel=name, ylabel="mean error, share of scale", ylim=(0, None))
-    figure.tight_layout()
-    sns.move_legend(panels[0], "lower left", bbox_to_anchor=(0, 1), ncols=5, title=None)
-    return panels[0]
+def draw_correlations(parts: dict[str, pd.DataFrame]) -> Axes:
+    """Pearson's r between the columns of each frame, a panel per frame; the first of the Axes."""
+    names = list(parts)
+    figure, panels = plt.subplots(
+        1, len(names), figsize=(2.9 * len(names) + 0.6, 3), squeeze=False, layout="constrained"
+    )
+    for name, axes in zip(names, panels[0], strict=True):
+        r = parts[name].astype(float).corr().round(2) + 0.0  # no -0.00
+        style = {"vmin": -1, "vmax": 1, "cmap": "RdBu_r", "square": True, "annot": True}
+        sns.heatmap(r, fmt=".2f", cbar=False, ax=axes, **style)
+        axes.set(title=f"{name}, n = {len(parts[name]):,}", xlabel="", ylabel="")
+        axes.tick_params(axis="y", rotation=0)
+        axes.tick_params(axis="x", rotation=30)
+    return panels[0][0]
 
 
 def _take(table: pd.DataFrame, task: str) -> tuple[pd.DataFrame, float, float]:

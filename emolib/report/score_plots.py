@@ -10,6 +10,8 @@ from matplotlib.axes import Axes
 
 from emolib.tasks import METRIC_NAMES
 
+_MARKS = "osDv^P"
+
 
 def draw_loss(log: pd.DataFrame, axes: Axes | None = None) -> Axes:
     """Training and validation loss (nats per token) by optimizer step."""
@@ -23,58 +25,63 @@ def draw_loss(log: pd.DataFrame, axes: Axes | None = None) -> Axes:
 
 
 def draw_scores(scores: pd.DataFrame, axes: Axes | None = None) -> Axes:
-    """Score and 95 % interval per task and metric, one colour per model.
+    """Score and 95 % interval as dots, a row per task and metric, a colour and mark per model.
 
-    `scores`: columns model, task, metric, value, low, high, n. A model without a score
-    leaves its place empty.
+    `scores`: columns model, task, metric, value, low, high, n. A model without a score leaves its
+    place empty.
     """
-    scores, models = scores.reset_index(drop=True), list(dict.fromkeys(scores["model"]))
-    names = METRIC_NAMES | {"accuracy": "accuracy"}  # there is room for the word
-    groups = scores["task"] + "\n" + scores["metric"].replace(names)
-    labels = list(dict.fromkeys(groups))
-    wide = max(6, len(labels), 0.12 * len(labels) * (len(models) + 1))
-    axes = axes or plt.subplots(figsize=(wide, 3))[1]
-    width = 0.8 / len(models)
+    scores = scores.reset_index(drop=True)
+    rows = _label(scores)
+    labels = list(dict.fromkeys(rows))
+    models = list(dict.fromkeys(scores["model"]))
+    tall = 0.8 + len(labels) * max(0.3, 0.13 * len(models))
+    axes = axes or plt.subplots(figsize=(5.5, tall))[1]
     for number, model in enumerate(models):
-        rows = scores[scores["model"] == model]
-        places = groups[rows.index].map(labels.index)
-        places = places + (number - (len(models) - 1) / 2) * width
-        style = {"yerr": reach(rows), "capsize": 2, "label": model}
-        bars = axes.bar(places, rows["value"], width, **style)
-        size = 6 if len(models) < 4 else 4
-        axes.bar_label(bars, fmt="%.2f", fontsize=size, padding=2)
-    axes.axhline(0, color="black", linewidth=0.8)
-    axes.set_xticks(np.arange(len(labels)), labels)
-    axes.set(ylabel="score (95 % interval)", ylim=(min(0, *scores["low"]) - 0.06, 1))
-    axes.grid(axis="x", visible=False)
-    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=len(models))
+        part = scores[scores["model"] == model]
+        shift = (number - (len(models) - 1) / 2) * 0.7 / len(models)
+        _draw_dots(axes, part, rows[part.index].map(labels.index) + shift, number, model)
+    axes.set_yticks(range(len(labels)), labels)
+    axes.set(ylim=(len(labels) - 0.5, -0.5), xlim=(min(-0.02, scores["low"].min()), 1))
+    axes.set(xlabel="score, whiskers: 95 % interval", ylabel="")
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=min(3, len(models)))
     return axes
 
 
 def draw_copies(copies: pd.DataFrame, scores: pd.DataFrame) -> list[Axes]:
     """Copies of one model: a panel with their scores, one with speed against size.
 
-    `copies`: columns copy, megabytes, items_per_second; `scores` as `metrics.tabulate`,
+    `copies`: columns copy, megabytes, items_per_second; `scores` as `metrics.tabulate` gives them,
     the copy's name as model. Whiskers are 95 % intervals over the items.
     """
-    _, axes = plt.subplots(1, 2, figsize=(7.2, 3.4), layout="constrained")
+    _, axes = plt.subplots(1, 2, figsize=(7.2, 3.2), layout="constrained")
     shown = scores[~scores["metric"].str.contains(".", regex=False)]
     shown = shown.drop_duplicates(["model", "task"])  # the first metric of each
-    first = shown.drop_duplicates("task").replace({"metric": METRIC_NAMES})
-    places, width = np.arange(len(first)), 0.8 / len(copies)
+    draw_scores(shown, axes[0])
+    axes[0].get_legend().remove()
+    axes[0].set(xlim=(None, None), xlabel="score, 95 % interval")
     for number, copy in enumerate(copies.to_dict("records")):
-        part = shown[shown["model"] == copy["copy"]].set_index("task")
-        part = part.reindex(first["task"])
-        spot = places + (number - (len(copies) - 1) / 2) * width
-        axes[0].bar(spot, part["value"], width, yerr=reach(part))
         spot = copy["megabytes"], copy["items_per_second"]
-        axes[1].scatter(*spot, 40, label=copy["copy"])
-    axes[0].set_xticks(places, first["task"] + "\n" + first["metric"])
-    axes[0].set_ylabel("score")
+        axes[1].scatter(*spot, 40, marker=_MARKS[number % len(_MARKS)], label=copy["copy"])
     axes[1].set(xlabel="weights in memory (MB)", ylabel="items per second")
     axes[1].set(xlim=(0, None), ylim=(0, None))
     axes[1].figure.legend(loc="upper center", bbox_to_anchor=(0.5, 0.0), ncols=3)
     return list(axes)
+
+
+def _label(scores: pd.DataFrame) -> pd.Series:
+    """The name of each score's row, with the number of items where all models had the same."""
+    counts = scores.groupby(["task", "metric"])["n"].agg(["min", "max"])
+    names = []
+    for row in scores.itertuples():
+        low, high = counts.loc[(row.task, row.metric)]
+        many = f", n = {low:,}" if low == high else f", n = {low:,} to {high:,}"
+        names.append(f"{row.task} {METRIC_NAMES.get(row.metric, row.metric)}{many}")
+    return pd.Series(names, scores.index)
+
+
+def _draw_dots(axes: Axes, part: pd.DataFrame, places, number: int, label: str) -> None:
+    style = {"fmt": _MARKS[number % len(_MARKS)], "markersize": 4.5, "linewidth": 1.2}
+    axes.errorbar(part["value"], places, xerr=reach(part), label=label, **style)
 
 
 def reach(part: pd.DataFrame) -> np.ndarray:

