@@ -16,6 +16,7 @@ from emolib.tasks import get
 
 FEWEST = 30  # items that a smoothed line takes, or a share of them a mean
 
+
 def draw_agreement(table: pd.DataFrame, task: str) -> Axes:
     """Gold against predicted with a smoothed mean, and below it the residuals."""
     rows, low, high = _take(table, task)
@@ -27,14 +28,16 @@ def draw_agreement(table: pd.DataFrame, task: str) -> Axes:
     for axes, column in ((upper, "gold"), (lower, "gold - predicted")):
         style = {"x": "predicted", "y": column, "ax": axes}
         legend = "auto" if axes is upper else False
-        sns.scatterplot(rows, s=14, alpha=0.5, hue=hue, legend=legend, **style)
+        points = {"s": 14 if len(rows) < 1000 else 6, "alpha": 0.4, "linewidth": 0}
+        sns.scatterplot(rows, hue=hue, legend=legend, **points, **style)
         if len(rows) >= FEWEST and rows["predicted"].nunique() > 3:
             sns.regplot(rows, lowess=True, scatter=False, color="black", **style)
     upper.plot([low, high], [low, high], color="grey", linestyle="--", linewidth=1)
     lower.axhline(0, color="grey", linestyle="--", linewidth=1)
-    r = score(task, rows["gold"], list(rows["predicted"]))["pearson"]
-    whole = (table["task"] == task).sum()
-    upper.set(title=f"{task}: n = {len(rows)} of {whole}, r = {r:.2f}", ylabel="gold score")
+    groups = list(rows["emotion"]) if hue else None
+    r = score(task, rows["gold"], list(rows["predicted"]), groups)["pearson"]
+    whole, mean = (table["task"] == task).sum(), ", the mean of the emotions'" if hue else ""
+    upper.set(title=f"{task}: n = {len(rows)} of {whole}, r = {r:.2f}{mean}", ylabel="gold score")
     lower.set(xlabel="predicted score", ylabel="gold - predicted")
     if hue:
         sns.move_legend(upper, "upper left", bbox_to_anchor=(1, 1))
@@ -49,8 +52,8 @@ def draw_calibration(table: pd.DataFrame, *names: str) -> Axes:
     that each holds at least `FEWEST`. On the dashed line predictions are right on average. The
     first of the Axes.
     """
-    figure, panels = plt.subplots(
-        1, len(names), figsize=(max(3.6, 2.3 * len(names)), 2.9), sharey=True, squeeze=False,
+    _, panels = plt.subplots(
+        1, len(names), figsize=(max(3.6, 2.3 * len(names)), 2.9), squeeze=False,
         layout="constrained",
     )  # fmt: skip
     for task, axes in zip(names, panels[0], strict=True):
@@ -63,7 +66,8 @@ def draw_calibration(table: pd.DataFrame, *names: str) -> Axes:
             style = {"errorbar": ("ci", 95), "seed": 0, "err_style": "bars", "linestyle": "none"}
             sns.lineplot(rows, x="mean predicted", y="gold", marker="o", ax=axes, **style)
         axes.set(title=f"{task}, n = {len(rows):,}", xlim=(low, high), ylim=(low, high))
-        axes.set(xlabel="predicted, mean of a part", ylabel="mean human rating", aspect=1)
+        axes.set(xlabel="predicted, mean of a part", ylabel="", aspect=1)
+    panels[0][0].set_ylabel("mean human rating")
     return panels[0][0]
 
 
@@ -103,35 +107,18 @@ def draw_labels(table: pd.DataFrame, task: str = "E-c", axes: Axes | None = None
     return axes
 
 
-def draw_cooccurrence(table: pd.DataFrame, task: str = "E-c") -> Axes:
-    """How often label B stands where label A does: gold left, predicted right."""
-    figure, both = plt.subplots(1, 2, figsize=(9, 4), sharey=True)
-    sides = zip(both, _binarize(table, task), ("gold", "predicted"), strict=True)
-    for axes, marks, title in sides:
-        counts = marks.T.astype(int) @ marks.astype(int)
-        shares = counts.div(np.maximum(np.diag(counts), 1), axis=0)
-        sns.heatmap(
-            shares.mask(np.eye(len(shares), dtype=bool)), vmin=0, vmax=1, ax=axes, cmap="cividis",
-            square=True, cbar=title == "predicted", cbar_kws={"label": "share of A's texts with B"},
-        )  # fmt: skip
-        axes.set(title=f"{title}, n = {len(marks)}", xlabel="label B", ylabel="")
-        axes.grid(visible=False)
-    both[0].set_ylabel("label A")
-    figure.tight_layout()
-    return both[0]
-
-
-def draw_correlations(parts: dict[str, pd.DataFrame]) -> Axes:
-    """Pearson's r between the columns of each frame, a panel per frame; the first of the Axes."""
-    names = list(parts)
-    figure, panels = plt.subplots(
-        1, len(names), figsize=(2.9 * len(names) + 0.6, 3), squeeze=False, layout="constrained"
-    )
-    for name, axes in zip(names, panels[0], strict=True):
-        r = parts[name].astype(float).corr().round(2) + 0.0  # no -0.00
+def draw_correlations(matrices: dict[str, pd.DataFrame]) -> Axes:
+    """Correlation matrices, a panel each under its title; the first of the Axes."""
+    _, panels = plt.subplots(
+        1, len(matrices), figsize=(2.6 * len(matrices) + 0.6, 2.9), squeeze=False,
+        layout="constrained",
+    )  # fmt: skip
+    for (title, matrix), axes in zip(matrices.items(), panels[0], strict=True):
         style = {"vmin": -1, "vmax": 1, "cmap": "RdBu_r", "square": True, "annot": True}
-        sns.heatmap(r, fmt=".2f", cbar=False, ax=axes, **style)
-        axes.set(title=f"{name}, n = {len(parts[name]):,}", xlabel="", ylabel="")
+        shown = matrix.astype(float).round(2) + 0.0  # no -0.00
+        sns.heatmap(shown, fmt=".2f", cbar=False, ax=axes, **style)
+        axes.set(xlabel="", ylabel="")
+        axes.set_title(title, fontsize="medium")
         axes.tick_params(axis="y", rotation=0)
         axes.tick_params(axis="x", rotation=30)
     return panels[0][0]
