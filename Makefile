@@ -1,4 +1,4 @@
-# make demo        the main job on the bundled sample, no network but the package index
+# make demo        the main job, smallest run, no network but the package index
 # make test        ruff, the fast tests, every notebook once: for people, under ten minutes
 # make test-all    that and the slow tests (trainings, kills, Ray, the harness): what CI runs
 # make result      the adapter that emolib brings, trained, predictions on AEB, audited;
@@ -35,7 +35,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Notebooks 0 to 5; 0 runs beside 2, with a core each. 6 to 8 go deeper and are left to `test`.
 DEMO := HF_HUB_OFFLINE=1 $(BIN)/emolib run notebooks/runs/demo.yaml
 demo: $(VENV)/.done
-	@echo "Six notebooks on the bundled sample: about five minutes on two cores."
+	@echo "Six notebooks, the smallest run: about five minutes on two cores."
 	@rm -rf runs/demo && mkdir -p runs/demo
 	@$(DEMO) --only 01 > runs/demo/01.log && head -n 1 runs/demo/01.log
 	@echo "Notebooks 0 and 2 side by side, two to three minutes ..."

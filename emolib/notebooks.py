@@ -25,8 +25,16 @@ _TYPES = {"int": int, "float": float | int, "str": str, "bool": bool}
 _ABOVE_ZERO = ("epochs", "learning_rate", "max_length", "batch_size", "micro_batch_size")
 _ABOVE_ZERO += ("lora_alpha", "eval_steps", "patience", "encoder_epochs")
 _NOT_NEGATIVE = ("seed", "train_rows", "validation_rows", "lora_rank", "lora_dropout", "shots")
-_NOT_NEGATIVE += ("regression_weight", "items_per_group", "worst", "bars", "marks", "frames")
-INSTALLS, LOOKS = LEFT_OUT = ("nbval-skip", "look")  # tags of cells that `train` leaves out
+_NOT_NEGATIVE += (
+    "regression_weight",
+    "items_per_group",
+    "worst",
+    "bars",
+    "marks",
+    "frames",
+    "held_out",
+)
+LEFT_OUT = ("nbval-skip", "look", "solution")  # tags of cells that `train` leaves out
 
 
 def find_notebooks(only: Collection[str] = ()) -> list[Path]:
@@ -136,7 +144,8 @@ def run(file: str | Path, only: Collection[str] = ()) -> list[Path]:
         started = time.perf_counter()
         own = {name: given[name] for name in read_parameters(path) if name in given}
         try:
-            papermill.execute_notebook(path, target / path.name, own, **options)
+            _drop_solutions(path, target / path.name)
+            papermill.execute_notebook(target / path.name, target / path.name, own, **options)
         except NoSuchKernel as error:
             hint = "python -m ipykernel install --user --name python3"
             raise DataError(f"Jupyter finds no kernel {error.name!r}: {hint}") from None
@@ -190,6 +199,15 @@ def report(done: list[Path], file: str | Path) -> str:
         if given.get("data", "sample") == "sample":
             lines.append("Bundled sample: they say nothing about a model's quality.")
     return "\n".join(lines)
+
+
+def _drop_solutions(source: Path, target: Path) -> None:
+    """A copy without the exercises' solutions, which hold for the committed parameters."""
+    notebook = json.loads(source.read_text(encoding="utf-8"))
+    cells = notebook["cells"]
+    notebook["cells"] = [c for c in cells if "solution" not in c["metadata"].get("tags", [])]
+    with files.replacing(target) as temporary:
+        temporary.write_text(json.dumps(notebook), encoding="utf-8")
 
 
 def _read_types(notebooks: list[Path]) -> dict[str, str]:

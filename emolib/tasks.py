@@ -51,12 +51,6 @@ class Task:
     primary: int = 1
     max_new_tokens: int = 16  # the longest answer in any tokenizer tried, and some room
     version: int = 1
-    shown: str = ""  # the name in tables and figures, where it is another
-
-    @property
-    def title(self) -> str:
-        """The name that tables and figures show."""
-        return self.shown or self.name
 
     @property
     def items(self) -> int:
@@ -112,10 +106,10 @@ _GOEMOTIONS = {"corpus": "goemotions", "stem": "GoEmotions", "sizes": _sizes(434
 _GOEMOTIONS |= {"metrics": ("accuracy", "f1_macro", "jaccard", "f1_micro"), "primary": 2}
 _GOEMOTIONS |= {"noun": "Text"}
 _ZERO_SHOT = (
-    Task("V-A", shown="V-Amazon", stem="amazonReviewSnippets", sizes={"test": 3708}, **_VADER),
-    Task("V-M", shown="V-Movies", stem="movieReviewSnippets", sizes={"test": 10605}, **_VADER),
+    Task("V-A", stem="amazonReviewSnippets", sizes={"test": 3708}, **_VADER),
+    Task("V-M", stem="movieReviewSnippets", sizes={"test": 10605}, **_VADER),
     Task("V-NYT", stem="nytEditorialSnippets", sizes={"test": 5190}, **_VADER),
-    Task("V-T", shown="V-Tweet", stem="tweets", sizes={"test": 4200}, **_VADER),
+    Task("V-T", stem="tweets", sizes={"test": 4200}, **_VADER),
     Task("EmoBank-V", stem="V", ask="V-reg", **_EMOBANK),  # the stem is the column
     Task("EmoBank-A", stem="A", **_EMOBANK),
     Task("EmoBank-D", stem="D", **_EMOBANK),

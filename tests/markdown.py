@@ -3,8 +3,6 @@
 import re
 from pathlib import Path
 
-from emolib.tasks import TASKS
-
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "papers").glob("*/*.md"))]
 UNITS = {"": "pearson", "r": "pearson", "acc.": "accuracy", "Jaccard": "jaccard"}
@@ -38,7 +36,6 @@ def _split(lines: list[str]) -> list[dict[str, str]]:
 
 
 def read_head(head: str) -> tuple[str, str]:
-    """The task and metric that a column's head names: "E-c Jaccard", "V-Amazon r"."""
+    """The task and metric that a column's head names: "E-c Jaccard", "V-A r"."""
     first, _, unit = head.partition(" ")
-    tasks = {getattr(task, "title", "") or task.name: task.name for task in TASKS.values()}
-    return tasks.get(first, first), UNITS[unit]
+    return first, UNITS[unit]

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -28,18 +29,7 @@ def get_source(cell: dict) -> str:
 
 
 def test_notebooks_are_numbered_in_order():
-    assert [path.name[:2] for path in NOTEBOOKS] == [
-        "00",
-        "01",
-        "02",
-        "03",
-        "04",
-        "05",
-        "06",
-        "07",
-        "08",
-        "10",  # 09, on labels of one's own, is yet to come
-    ]
+    assert [path.name[:2] for path in NOTEBOOKS] == [f"{n:02d}" for n in range(11)]
 
 
 @each_notebook
@@ -84,6 +74,85 @@ def test_notebook_stays_readable(path):
         if cell["cell_type"] == "code"
     )
     assert told >= 0.8 * len(code)
+
+
+@each_notebook
+def test_notebook_has_three_exercises_with_folded_solutions(path):
+    solutions = [c for c in read_cells(path, "code") if "solution" in c["metadata"].get("tags", [])]
+    assert len(solutions) == 3
+    assert all(cell["metadata"]["jupyter"]["source_hidden"] for cell in solutions)
+    (asked,) = [
+        get_source(c) for c in read_cells(path, "markdown") if "## Exercises" in get_source(c)
+    ]
+    assert [line[:3] for line in asked.splitlines() if line[:2] in ("1.", "2.", "3.")] == [
+        "1. ",
+        "2. ",
+        "3. ",
+    ]
+
+
+@each_notebook
+def test_install_cell_can_be_run_again_and_asks_for_a_gpu_where_one_helps(path):
+    (cell,) = [c for c in read_cells(path) if "nbval-skip" in c["metadata"].get("tags", [])]
+    source = get_source(cell)
+    assert "os.path.isdir" in source and "os.chdir" in source and "%cd" not in source
+    assert ("torchao" in source) == ("[train" in source)
+    kept = json.loads(path.read_text())["metadata"]
+    assert ("accelerator" in kept) == (path.name[:2] in ("02", "09"))
+
+
+def read_outputs(cell: dict) -> str:
+    """All that a cell shows as text, tables without their styles."""
+    shown = []
+    for out in cell.get("outputs", []):
+        data = out.get("data", {})
+        shown += [out.get("text", ""), data.get("text/plain", ""), data.get("text/html", "")]
+        shown += [data.get("text/markdown", "")]
+    text = " ".join(part if isinstance(part, str) else "".join(part) for part in shown)
+    return re.sub(r"<[^>]*>", " ", re.sub(r"<style.*?</style>", "", text, flags=re.S))
+
+
+NO_PROSE = r"```.*?```|`[^`]*`|\]\([^)]*\)|https?://\S+"
+
+
+def find_numbers(text: str) -> list[str]:
+    """Decimals, and whole numbers from 100 on that are no years."""
+    found = re.findall(r"(?<![\w.,/-])\d{1,3}(?:,\d{3})+(?![\d,])|\d+\.\d+|\d{3,}", text)
+    plain = [number.replace(",", "") for number in found]
+    return [n for n in plain if "." in n or not 1900 <= int(n) <= 2100]
+
+
+@each_notebook
+def test_numbers_in_the_text_stand_in_an_output_above_it(path):
+    """Or in its code; a cell's metadata says where numbers from elsewhere come from."""
+    above, missing = set(), []
+    for cell in read_cells(path):
+        if cell["cell_type"] == "code":
+            above |= set(find_numbers(get_source(cell) + " " + read_outputs(cell)))
+            continue
+        text = re.sub(
+            r"```.*?```|`[^`]*`|\]\([^)]*\)|https?://\S+", "", get_source(cell), flags=re.S
+        )
+        elsewhere = cell["metadata"].get("elsewhere", {})
+        assert all(elsewhere.values()), "a number from elsewhere without its source"
+        for number in find_numbers(text):
+            digits = len(number.partition(".")[2])
+            near = {f"{float(each):.{digits}f}" for each in above}
+            if number not in near and number not in elsewhere:
+                missing.append((cell["id"], number))
+    assert missing == []
+
+
+@each_notebook
+def test_tables_fit_on_a_screen(path):
+    for cell in read_cells(path, "code"):
+        for out in cell["outputs"]:
+            html = "".join(out.get("data", {}).get("text/html", ""))
+            rows = html.partition("<tbody>")[2].count("<tr")
+            assert rows <= 20, f"{cell['id']}: {rows} rows"
+        text = read_outputs(cell)
+        if "solution" not in cell["metadata"].get("tags", []):
+            assert not re.search(r"(?<![\d.])-0\.0+(?!\d)", text), f"{cell['id']}: -0.00"
 
 
 @each_notebook

@@ -121,17 +121,29 @@ def test_whole_test_set_is_called_so():
 def test_forest_shows_our_score_less_each_published_one():
     first = paper_figures.draw_forest(join(1), 5)[0]
     rows = [tick.get_text() for tick in first.get_yticklabels()]
-    points = first.containers[0].lines[0].get_xdata()
+    points = dict(zip(rows, first.containers[0].lines[0].get_xdata(), strict=True))
     assert rows[0] == "EmoLLaMA-chat-13B" and rows[-1] == "Leaderboard(1)"
-    assert points[0] == pytest.approx(0.5 - 0.831)
-    assert points[-1] == pytest.approx(0.5 - 0.799)
-    low, high = read_segments(first)[0][:, 0]
-    assert (low, high) == pytest.approx((0.4 - 0.831, 0.7 - 0.831))
+    assert points["ChatGPT"] == pytest.approx(0.5 - 0.599)
+    low, high = read_segments(first)[rows.index("ChatGPT")][:, 0]
+    assert (low, high) == pytest.approx((0.4 - 0.599, 0.7 - 0.599))
+
+
+def test_forest_writes_a_difference_that_is_far():
+    first = paper_figures.draw_forest(join(1), 5)[0]
+    written = {round(t.get_position()[1]): t.get_text() for t in first.texts}
+    assert written[0] == "-0.33"  # 0.5 - 0.831
+    assert np.isnan(first.containers[0].lines[0].get_xdata()[0])
+
+
+def test_model_asked_in_two_ways_is_drawn_once():
+    rows = pd.concat([join(1), invent(1).assign(model="model 0, joined", value=0.6)])
+    names = [t.get_text() for t in paper_figures.draw_bars(rows, 5).get_legend().get_texts()]
+    assert [name for name in names if name.startswith("ours")] == ["ours: model 0, joined, n = 250"]
 
 
 def test_forest_has_a_panel_per_sub_task():
     titles = [axes.get_title() for axes in paper_figures.draw_forest(join(1), 6)]
-    assert len(titles) == 9 and titles[0] == "V-Amazon\nr"
+    assert len(titles) == 9 and titles[0] == "V-A\nr"
     assert titles[-1] == "TDT\nmacro F1"
     with pytest.raises(DataError, match="no figure of Table 3"):
         paper_figures.draw_forest(PUBLISHED, 3)

@@ -65,20 +65,20 @@ def test_profile_needs_intensities_and_valence(frame):
 
 
 def test_timeline_is_in_the_order_of_time(frame):
-    axes = text_plots.draw_timeline(
-        frame, ["2025-01-09", "2025-01-01", "2025-01-02", "2025-01-05"], marks=1
-    )
-    (mean,) = axes.lines
+    dates = ["2025-01-09", "2025-01-01", "2025-01-02", "2025-01-05"]
+    axes = text_plots.draw_timeline(frame, dates, events={"2025-01-02": "moves"})
+    mean, event = axes.lines
     assert mean.get_ydata()[0] == pytest.approx(0.2)  # alone in its week's half
-    assert [text.get_text() for text in axes.texts] == ["01 Jan", "09 Jan"]
-    assert axes.get_title() == "3 texts"  # the empty one has no valence
+    assert [text.get_text() for text in axes.texts] == ["moves"]
+    assert event.get_xdata()[0] == pd.Timestamp("2025-01-02")
+    assert axes.get_title(loc="left") == "3 texts"  # the empty one has no valence
 
 
 def test_timeline_takes_texts_of_one_day_and_none(frame):
     dates = ["2025-01-02", "2025-01-02", "2025-01-03", None]
-    axes = text_plots.draw_timeline(frame, dates, marks=1)
-    assert [text.get_text() for text in axes.texts] == ["02 Jan", "02 Jan"]
-    assert axes.get_title() == "2 texts"
+    axes = text_plots.draw_timeline(frame, dates)
+    assert len(axes.texts) == 0
+    assert axes.get_title(loc="left") == "2 texts"
 
 
 def test_bundled_diary_is_a_hundred_days_in_order():

@@ -47,14 +47,8 @@ def test_unknown_task_names_those_there_are():
         get("EI-rge")
 
 
-def test_tables_show_every_task_and_primary_metric_under_one_name():
-    titles = [TASKS[name].title for name in TASKS]
-    assert len(set(titles)) == 16 and titles[0] == "EI-reg"
-    assert [TASKS[name].title for name in ("V-A", "V-M", "V-T")] == [
-        "V-Amazon",
-        "V-Movies",
-        "V-Tweet",
-    ]
+def test_tables_show_every_primary_metric_under_one_name():
+    assert list(TASKS) == [task.name for task in TASKS.values()] and len(TASKS) == 16
     shown = {name for task in TASKS.values() for name in task.primary_metrics}
     assert shown == set(METRIC_NAMES)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from emolib import models, notebooks
 
 NOTEBOOK = Path(__file__).parents[1] / "notebooks" / "02_finetune_qlora.ipynb"
-WITHOUT = (notebooks.INSTALLS, notebooks.LOOKS, "rows")
+WITHOUT = (*notebooks.LEFT_OUT, "rows")
 
 
 def finetune(train, validation, model, run, **settings) -> Path:

@@ -1,8 +1,9 @@
 """The paper's Figures 2 and 3 with our rows, and our difference to each published row.
 
 `scores` are frames as `score_files` reads them, concatenated; `number` is that of the paper's
-table: 5 (AEB-1) or 6 (AEB-2). Of many models of ours the `most` best are drawn (those with most
-sub-tasks first), and the legend says so.
+table: 5 (AEB-1) or 6 (AEB-2). Of many models of ours the `most` best are drawn: those that answered
+all items first, then those with most sub-tasks, and each model once, however it was asked. The
+legend says so.
 """
 
 from collections.abc import Sequence
@@ -15,8 +16,9 @@ from matplotlib.axes import Axes
 
 from emolib import DataError
 from emolib.report.score_plots import reach
-from emolib.tasks import METRIC_NAMES, TASKS
+from emolib.tasks import METRIC_NAMES
 
+FAR = 0.2  # a difference that is written rather than drawn
 WHISKERS = "whiskers: our 95 % interval; published numbers have none"
 _SHOWN = {  # sub-tasks and metrics of Figures 2 and 3
     5: [(task, "pearson") for task in ("EI-reg", "EI-oc", "V-reg", "V-oc")] + [("E-c", "f1_macro")],
@@ -37,7 +39,8 @@ def draw_bars(scores: pd.DataFrame, number: int, axes: Axes | None = None, most:
     axes = axes or plt.subplots(figsize=(7.2, 3))[1]
     rows, theirs, ours = _take(scores, number)
     series = [(name, theirs[theirs["model"] == name], {}) for name in _PRINTED[number]]
-    for model in _choose(ours, most):
+    chosen = _choose(ours, most)
+    for model in chosen:
         part = ours[ours["model"] == model]
         series.append((_describe(part), part, {"hatch": "////", "edgecolor": "black"}))
     columns, width = list(rows["column"].cat.categories), 0.86 / len(series)
@@ -50,7 +53,8 @@ def draw_bars(scores: pd.DataFrame, number: int, axes: Axes | None = None, most:
         axes.bar(places, part["value"], width, **style)
     axes.axhline(0, color="black", linewidth=0.8)
     axes.set_xticks(np.arange(len(columns)), columns, size=7)
-    low = min(0, rows["value"].min(), ours["low"].min() if len(ours) else 0)
+    shown = ours[ours["model"].isin(chosen)]
+    low = min(0, *(part["value"].min() for _, part, _ in series), *shown["low"])
     axes.set(ylabel="score", ylim=(low - 0.02, 1), xlim=(-0.6, len(columns) - 0.4))
     axes.grid(axis="x", visible=False)
     axes.legend(title=_explain(ours, most), **_ABOVE)
@@ -58,12 +62,13 @@ def draw_bars(scores: pd.DataFrame, number: int, axes: Axes | None = None, most:
 
 
 def draw_forest(
-    scores: pd.DataFrame, number: int, axes: Sequence[Axes] | None = None, most: int = 3
+    scores: pd.DataFrame, number: int, axes: Sequence[Axes] | None = None, most: int = 1
 ) -> list[Axes]:
     """Our score less each published one: a panel per sub-task of Figure 2 or 3.
 
     `axes` are as many as the panels. The whisker is our 95 % interval, moved by a published number
-    that has none: the difference is less sure than it looks, and the legend says so.
+    that has none: the difference is less sure than it looks, and the legend says so. Differences
+    beyond `FAR` stand at the edge as numbers, so that the others can be told apart.
     """
     rows, theirs, ours = _take(scores, number)
     names = list(dict.fromkeys(theirs["model"]))[::-1]
@@ -77,13 +82,19 @@ def draw_forest(
             if mine.empty:
                 continue
             shift = ((len(chosen) - 1) / 2 - index) * 0.7 / len(chosen)
+            apart = mine["value"].item() - printed.reindex(names)
             one.errorbar(
-                mine["value"].item() - printed.reindex(names), places + shift,
+                apart.where(apart.abs() <= FAR), places + shift,
                 xerr=np.repeat(reach(mine), len(names), axis=1), linestyle="none",
                 linewidth=1, markersize=3, **_mark(index),
             )  # fmt: skip
+            for place, value in zip(places + shift, apart, strict=True):
+                if abs(value) > FAR:
+                    style = {"ha": "right" if value > 0 else "left", "va": "center", "size": 6}
+                    one.text(np.sign(value) * FAR, place, f"{value:+.2f}", **style)
         one.axvline(0, color="black", linewidth=0.8)
         one.set_title(column, fontsize=8)
+        one.set(xlim=(-FAR, FAR), xticks=(-0.1, 0, 0.1))
         one.set_yticks(places, names)
         one.set_ylim(-0.6, len(names) - 0.4)
         one.tick_params(labelsize=7)
@@ -95,7 +106,7 @@ def _take(scores: pd.DataFrame, number: int) -> tuple[pd.DataFrame, ...]:
     """The rows a figure shows, all, published, ours; `column`: sub-task and unit."""
     if number not in _SHOWN:
         raise DataError(f"no figure of Table {number}: there are 5 and 6")
-    heads = {(t, m): f"{TASKS[t].title}\n{METRIC_NAMES[m]}" for t, m in _SHOWN[number]}
+    heads = {(t, m): f"{t}\n{METRIC_NAMES[m]}" for t, m in _SHOWN[number]}
     names = zip(scores["task"], scores["metric"], strict=True)
     column = pd.Categorical([heads.get(n) for n in names], list(heads.values()))
     rows = scores.assign(column=column).dropna(subset=["column"])
@@ -103,10 +114,16 @@ def _take(scores: pd.DataFrame, number: int) -> tuple[pd.DataFrame, ...]:
 
 
 def _choose(ours: pd.DataFrame, most: int) -> list[str]:
-    """The models of ours to draw: most sub-tasks first, then the higher mean."""
-    found = ours.groupby("model")["value"].agg(["size", "mean"])
+    """The models of ours to draw: whole ones, most sub-tasks first, then the higher mean.
+
+    Of rows that differ in what follows a comma alone ("joined") the best one is taken.
+    """
+    whole = ours[~ours.groupby("model")["partial"].transform("any")]
+    found = (whole if len(whole) else ours).groupby("model", sort=False)["value"]
+    found = found.agg(["size", "mean"])
     best = found.sort_values(["size", "mean"], ascending=False, kind="stable")
-    kept = set(best.index[:most])
+    once = best.groupby(best.index.str.split(", ").str[0], sort=False).head(1)
+    kept = set(once.index[:most])
     return [model for model in dict.fromkeys(ours["model"]) if model in kept]
 
 
@@ -121,20 +138,17 @@ def _label_forest(axes: list[Axes], ours: pd.DataFrame, chosen: list[str]) -> No
         handles.append(plt.Line2D([], [], **style, **_mark(index)))
     figure.legend(handles=handles, title=_explain(ours, len(chosen)), **_ABOVE)
     figure.supxlabel("our score - published score (right of 0: ours is higher)", size=8)
-    if not chosen:
-        axes[0].set_xlim(-1, 1)
 
 
 def _lay_out(panels: int, names: int) -> list[Axes]:
     """One row of panels, or two where there are more than six."""
     rows = 1 if panels <= 6 else 2
     figure, grid = plt.subplots(
-        rows, -(-panels // rows), sharex=True, sharey=True, layout="constrained",
+        rows, -(-panels // rows), sharey=True, layout="constrained",
         figsize=(7.2, rows * (0.17 * names + 0.9)),
     )  # fmt: skip
     for spare in grid.flat[panels:]:
         figure.delaxes(spare)
-        grid[0, -1].tick_params(labelbottom=True)  # nothing stands below it
     return list(grid.flat[:panels])
 
 

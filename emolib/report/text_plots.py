@@ -73,12 +73,14 @@ def draw_profile(frame: pd.DataFrame) -> Axes:
     return left
 
 
-def draw_timeline(frame: pd.DataFrame, times: Iterable, window: str = "7D", marks: int = 3) -> Axes:
+def draw_timeline(
+    frame: pd.DataFrame, times: Iterable, window: str = "7D", events: dict[str, str] | None = None
+) -> Axes:
     """Valence of each text over time with its running mean, and the four intensities'.
 
     The upper of two Axes. `times`: one per text, whatever pandas reads as dates; `window`: of the
-    running mean, centred; `marks` lowest and highest texts are named by their dates. Texts without
-    a valence or a date are left out.
+    running mean, centred; `events`: dates to what happened then, drawn as lines with words. Texts
+    without a valence or a date are left out.
     """
     dated = frame.assign(time=read_times(times).to_numpy())
     dated = dated.dropna(subset=["valence", "time"]).sort_values("time").set_index("time")
@@ -87,18 +89,19 @@ def draw_timeline(frame: pd.DataFrame, times: Iterable, window: str = "7D", mark
     upper.scatter(dated.index, dated["valence"], 18, edgecolor="grey", **shades)
     smooth = dated["valence"].rolling(window, center=True).mean()
     upper.plot(smooth, color="black", label=f"mean over {window}")
-    order = list(dated["valence"].sort_values().items())  # a date can come twice
-    style = {"textcoords": "offset points", "ha": "center", "fontsize": 7}
-    for time, value in (*order[:marks], *order[len(order) - marks :]):
-        shift = (0, 6 if value > 0.5 else -12)
-        upper.annotate(f"{time:%d %b}", (time, value), xytext=shift, **style)
-    upper.set(ylabel="valence", ylim=(-0.08, 1.08), title=f"{len(dated)} texts")
+    style = {"rotation": 90, "va": "top", "ha": "right", "fontsize": 7}
+    for date, words in (events or {}).items():
+        for axes in (upper, lower):
+            axes.axvline(pd.Timestamp(date), color="grey", linestyle=":", linewidth=1)
+        upper.text(pd.Timestamp(date), 1.05, words, **style)
+    upper.set(ylabel="valence", ylim=(-0.02, 1.08))
+    upper.set_title(f"{len(dated)} texts", loc="left")
     upper.legend(loc="lower right", bbox_to_anchor=(1, 1), frameon=False)
     for emotion in _find_emotions(dated):
         mean = dated[f"{emotion}_intensity"].rolling(window, center=True).mean()
         lower.plot(mean, label=emotion, marker=MARKERS[emotion], markevery=7)
     lower.set(ylabel=f"intensity,\nmean over {window}", ylim=(0, 1))
-    lower.legend(ncols=4, loc="upper center")
+    lower.legend(ncols=4, loc="upper center", fontsize=8)
     figure.autofmt_xdate()
     figure.tight_layout()
     return upper
