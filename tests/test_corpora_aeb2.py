@@ -169,10 +169,35 @@ def test_vader_that_pip_cannot_fetch_says_both_ways(no_folder, monkeypatch):
         corpora.read("V-A", "test")
 
 
+def write_raters(folder, *lines: str) -> None:
+    folder.mkdir(exist_ok=True)
+    (folder / "tweets_anonDataRatings.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def test_raters_are_read_one_by_one(tmp_path):
+    write_raters(tmp_path, "1\t0.5\t0.5\t[0, 1]", "2\t-2\t0\t[-2, -2, -2]")
+    found = corpora.read_raters("V-T", tmp_path)
+    assert found.loc["1"].dropna().tolist() == [0, 1]
+    assert found.loc["2"].tolist() == [-2, -2, -2]
+
+
+def test_ratings_that_are_no_list_are_named_with_their_line(tmp_path):
+    write_raters(tmp_path, "1\t0.5\t0.5\t[0, 1]", "2\t-2\t0\tnone")
+    with pytest.raises(DataError, match=r"tweets_anonDataRatings.txt:2: 'none' is no list"):
+        corpora.read_raters("V-T", tmp_path)
+
+
+def test_other_corpora_have_no_raters_of_their_own():
+    with pytest.raises(DataError, match="EI-reg: the raters' own scores"):
+        corpora.read_raters("EI-reg")
+
+
 @pytest.mark.slow
 def test_vader_comes_through_pip(no_folder, real_data):
     """Reads 1,000s of ratings out of a source distribution; needs a package index."""
     rows = corpora.read("V-T", "test")  # verified by its content hash
+    raters = corpora.read_raters("V-T")
+    assert len(raters) == 4200 and raters.notna().sum(axis=1).min() >= 19
     assert len(rows) == 4200
 
 

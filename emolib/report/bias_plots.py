@@ -32,6 +32,7 @@ def draw_differences(table: pd.DataFrame) -> list[Axes]:
         one.set(xlabel=" − ".join(sides) + "\n(on a scale from 0 to 1)")
     widest = 1.1 * max(table[["low", "high"]].abs().to_numpy().max(), 0.005)
     for one in axes:
+        one.locator_params(axis="x", nbins=5)
         one.set(xlim=(-widest, widest), yticks=range(len(MEASURES)))
         one.set(yticklabels=MEASURES, ylim=(len(MEASURES) - 0.5, -0.5))
     axes[0].legend(loc="lower left", bbox_to_anchor=(0, 1.1), ncols=len(judges))

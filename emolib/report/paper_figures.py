@@ -52,7 +52,7 @@ def draw_bars(scores: pd.DataFrame, number: int, axes: Axes | None = None, most:
         style |= {"yerr": reach(part), "error_kw": {"linewidth": 0.8}} if extra else {}
         axes.bar(places, part["value"], width, **style)
     axes.axhline(0, color="black", linewidth=0.8)
-    axes.set_xticks(np.arange(len(columns)), columns, size=7)
+    axes.set_xticks(np.arange(len(columns)), columns, size=7 if len(columns) < 7 else 6)
     shown = ours[ours["model"].isin(chosen)]
     low = min(0, *(part["value"].min() for _, part, _ in series), *shown["low"])
     axes.set(ylabel="score", ylim=(low - 0.02, 1), xlim=(-0.6, len(columns) - 0.4))
@@ -116,13 +116,14 @@ def _take(scores: pd.DataFrame, number: int) -> tuple[pd.DataFrame, ...]:
 def _choose(ours: pd.DataFrame, most: int) -> list[str]:
     """The models of ours to draw: whole ones, most sub-tasks first, then the higher mean.
 
-    Of rows that differ in what follows a comma alone ("joined") the best one is taken.
+    Of rows that differ in their run, or in being joined, the best one is taken.
     """
     whole = ours[~ours.groupby("model")["partial"].transform("any")]
     found = (whole if len(whole) else ours).groupby("model", sort=False)["value"]
     found = found.agg(["size", "mean"])
     best = found.sort_values(["size", "mean"], ascending=False, kind="stable")
-    once = best.groupby(best.index.str.split(", ").str[0], sort=False).head(1)
+    names = best.index.str.replace(r" \(.*\)$|, joined$", "", regex=True)
+    once = best.groupby(names, sort=False).head(1)
     kept = set(once.index[:most])
     return [model for model in dict.fromkeys(ours["model"]) if model in kept]
 

@@ -39,7 +39,9 @@ def draw_scores(scores: pd.DataFrame, axes: Axes | None = None) -> Axes:
     for number, model in enumerate(models):
         part = scores[scores["model"] == model]
         shift = (number - (len(models) - 1) / 2) * 0.7 / len(models)
-        _draw_dots(axes, part, rows[part.index].map(labels.index) + shift, number, model)
+        places = rows[part.index].map(labels.index) + shift
+        style = {"fmt": _MARKS[number % len(_MARKS)], "markersize": 4.5, "linewidth": 1.2}
+        axes.errorbar(part["value"], places, xerr=reach(part), label=model, **style)
     axes.set_yticks(range(len(labels)), labels)
     axes.set(ylim=(len(labels) - 0.5, -0.5), xlim=(min(-0.02, scores["low"].min()), 1))
     axes.set(xlabel="score, whiskers: 95 % interval", ylabel="")
@@ -58,13 +60,14 @@ def draw_copies(copies: pd.DataFrame, scores: pd.DataFrame) -> list[Axes]:
     shown = shown.drop_duplicates(["model", "task"])  # the first metric of each
     draw_scores(shown, axes[0])
     axes[0].get_legend().remove()
-    axes[0].set(xlim=(None, None), xlabel="score, 95 % interval")
+    axes[0].set(xlim=(shown["low"].min() - 0.02, None), xlabel="score, 95 % interval")
     for number, copy in enumerate(copies.to_dict("records")):
         spot = copy["megabytes"], copy["items_per_second"]
         axes[1].scatter(*spot, 40, marker=_MARKS[number % len(_MARKS)], label=copy["copy"])
     axes[1].set(xlabel="weights in memory (MB)", ylabel="items per second")
     axes[1].set(xlim=(0, None), ylim=(0, None))
-    axes[1].figure.legend(loc="upper center", bbox_to_anchor=(0.5, 0.0), ncols=3)
+    handles, _ = axes[1].get_legend_handles_labels()
+    axes[1].figure.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, 0.0), ncols=3)
     return list(axes)
 
 
@@ -77,11 +80,6 @@ def _label(scores: pd.DataFrame) -> pd.Series:
         many = f", n = {low:,}" if low == high else f", n = {low:,} to {high:,}"
         names.append(f"{row.task} {METRIC_NAMES.get(row.metric, row.metric)}{many}")
     return pd.Series(names, scores.index)
-
-
-def _draw_dots(axes: Axes, part: pd.DataFrame, places, number: int, label: str) -> None:
-    style = {"fmt": _MARKS[number % len(_MARKS)], "markersize": 4.5, "linewidth": 1.2}
-    axes.errorbar(part["value"], places, xerr=reach(part), label=label, **style)
 
 
 def reach(part: pd.DataFrame) -> np.ndarray:

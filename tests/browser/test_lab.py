@@ -92,7 +92,11 @@ def run_all(page, address: str, name: str) -> None:
     page.wait_for_function(DONE, timeout=LONGEST, polling=1000)
 
 
-@pytest.mark.parametrize(("name", "figures"), [("00_annotate_texts", 2), ("01_build_aaid", 0)])
+FIGURES = {"00_annotate_texts": 2, "01_build_aaid": 0}
+FIGURES |= {"02_finetune_qlora": 2, "09_tune_on_your_labels": 1}
+
+
+@pytest.mark.parametrize(("name", "figures"), FIGURES.items())
 def test_notebook_runs_without_an_error_and_shows_its_figures(lab, page, name, figures):
     run_all(page, lab, name)
     height = page.evaluate(HEIGHT)

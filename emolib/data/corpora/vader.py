@@ -26,11 +26,7 @@ def read(task: Task, split: str, folder: checks.Folder) -> checks.Rows:
 
 
 def read_raters(task: Task, folder: checks.Folder) -> pd.DataFrame:
-    """What each rater said: a row per snippet by its id, a column per rater, from -4 to 4.
-
-    The columns hold the ratings in the file's order: most snippets of a set were rated by other
-    people than the next, so a column is not a person.
-    """
+    """A row of ratings per snippet, by its id, from -4 to 4; a column is not a person."""
     path, found = folder.find(f"{task.stem}_anonDataRatings.txt"), {}
     for number, raw in enumerate(checks.read_bytes(path).split(b"\n"), start=1):
         if raw.strip():
