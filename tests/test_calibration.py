@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from mapie.classification import SplitConformalClassifier
 from mapie.regression import SplitConformalRegressor
+from scipy.stats import binomtest
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 
 from emolib import DataError
@@ -20,6 +21,7 @@ from emolib.evaluation import (
     metrics,
     stacked_regression,
 )
+from emolib.report import calibration_plots
 from emolib.tasks import AAID, get
 
 HALF = 60  # items per task and emotion, in dev and in test
@@ -335,6 +337,23 @@ def test_temperature_undoes_what_made_it_wrong(heat):
     wrong = judge(heat=heat, tasks=("EI-oc", "V-reg"), items=300)
     found = calibration.fit_temperatures(wrong)
     assert found == {t: pytest.approx(1 / heat, rel=0.15) for t in ("EI-oc", "V-reg")}
+
+
+def test_temperature_may_lie_beyond_the_first_bounds():
+    found = calibration.fit_temperatures(judge(heat=0.1, tasks=("EI-oc",), items=300))
+    assert found["EI-oc"] > 5
+
+
+def test_coverage_is_drawn_with_its_interval_and_promise():
+    names = ["task", "emotion", "level", "n", "coverage", "width"]
+    rows = pd.DataFrame([("V-reg", None, 0.8, 100, 0.75, 0.3)], columns=names)
+    axes = calibration_plots.draw_coverage(rows)
+    dot, promise = axes.lines
+    assert (dot.get_xdata()[0], promise.get_xdata()[0]) == (0.75, 0.8)
+    (whisker,) = axes.collections[0].get_segments()
+    low, high = binomtest(75, 100).proportion_ci(method="wilson")
+    assert whisker[:, 0] == pytest.approx([low, high])
+    assert [t.get_text() for t in axes.get_yticklabels()] == ["V-reg"]
 
 
 def test_scaling_lowers_the_calibration_error():

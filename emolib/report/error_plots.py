@@ -66,7 +66,7 @@ def draw_calibration(table: pd.DataFrame, *names: str) -> Axes:
             style = {"errorbar": ("ci", 95), "seed": 0, "err_style": "bars", "linestyle": "none"}
             sns.lineplot(rows, x="mean predicted", y="gold", marker="o", ax=axes, **style)
         axes.set(title=f"{task}, n = {len(rows):,}", xlim=(low, high), ylim=(low, high))
-        axes.set(xlabel="predicted, mean of a part", ylabel="", aspect=1)
+        axes.set(xlabel="predicted (mean of a tenth)", ylabel="", aspect=1)
     panels[0][0].set_ylabel("mean human rating")
     return panels[0][0]
 

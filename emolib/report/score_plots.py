@@ -43,7 +43,7 @@ def draw_scores(scores: pd.DataFrame, axes: Axes | None = None) -> Axes:
         style = {"fmt": _MARKS[number % len(_MARKS)], "markersize": 4.5, "linewidth": 1.2}
         axes.errorbar(part["value"], places, xerr=reach(part), label=model, **style)
     axes.set_yticks(range(len(labels)), labels)
-    axes.set(ylim=(len(labels) - 0.5, -0.5), xlim=(min(-0.02, scores["low"].min()), 1))
+    axes.set(ylim=(len(labels) - 0.5, -0.5), xlim=(min(0, scores["low"].min()) - 0.02, 1))
     axes.set(xlabel="score, whiskers: 95 % interval", ylabel="")
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=min(3, len(models)))
     return axes
@@ -72,13 +72,15 @@ def draw_copies(copies: pd.DataFrame, scores: pd.DataFrame) -> list[Axes]:
 
 
 def _label(scores: pd.DataFrame) -> pd.Series:
-    """The name of each score's row, with the number of items where all models had the same."""
-    counts = scores.groupby(["task", "metric"])["n"].agg(["min", "max"])
+    """The name of each score's row, with the number of items: one, two, or from to."""
+    counts = scores.groupby(["task", "metric"])["n"].agg(list)
     names = []
     for row in scores.itertuples():
-        low, high = counts.loc[(row.task, row.metric)]
-        many = f", n = {low:,}" if low == high else f", n = {low:,} to {high:,}"
-        names.append(f"{row.task} {METRIC_NAMES.get(row.metric, row.metric)}{many}")
+        each = counts.loc[(row.task, row.metric)]
+        ends = each if len(each) < 3 else [min(each), max(each)]
+        many = (" and " if len(each) < 3 else " to ").join(f"{n:,}" for n in ends)
+        many = f"{each[0]:,}" if min(each) == max(each) else many
+        names.append(f"{row.task} {METRIC_NAMES.get(row.metric, row.metric)}, n = {many}")
     return pd.Series(names, scores.index)
 
 

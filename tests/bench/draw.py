@@ -10,7 +10,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import pandas as pd
 import seaborn as sns
-from matplotlib.ticker import NullFormatter
+from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
 from emolib import files
 from emolib.report import style
@@ -52,23 +52,24 @@ def tabulate(name: str, data: Path) -> str:
 
 
 def draw_growth(data: Path):
-    """Axes with seconds by size, both logarithmic, a line per sweep."""
+    """Axes with seconds by size, a panel per sweep; the first."""
     frame = pd.read_csv(data / "bench_growth.csv")
-    names = {
-        "predict": "answering n items of AEB",
-        "tasks": "answering n tasks about each of 100 tweets",
-        "prepare": "preparing n rows of AAID for training",
+    sweeps = {
+        "predict": ("answering AEB", "items"),
+        "tasks": ("answering about 100 tweets", "tasks per tweet"),
+        "prepare": ("preparing AAID for training", "rows"),
     }
-    axes = plt.subplots(figsize=(5.5, 3.2))[1]
-    for sweep, label in names.items():
+    _, panels = plt.subplots(1, 3, figsize=(7.5, 2.6), layout="constrained")
+    for axes, (sweep, (title, unit)) in zip(panels, sweeps.items(), strict=True):
         part = frame[frame["sweep"] == sweep]
         sizes = part["size"] if sweep == "tasks" else part["answers"]
-        axes.plot(sizes, part["seconds"], marker="o", markersize=4, label=label)
-    axes.set(xscale="log", yscale="log", xlabel="n", ylabel="seconds")
-    axes.set_yticks([3, 10, 30, 100, 300], ["3", "10", "30", "100", "300"])
-    axes.yaxis.set_minor_formatter(NullFormatter())
-    axes.legend(fontsize="small")
-    return axes
+        axes.plot(sizes, part["seconds"], marker="o", markersize=4)
+        axes.set(xlim=(0, None), ylim=(0, None), xlabel=unit)
+        axes.set_title(title, fontsize="medium")
+        axes.xaxis.set_major_locator(MaxNLocator(4))
+        axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    panels[0].set_ylabel("seconds")
+    return panels[0]
 
 
 def describe(name: str, data: Path) -> str:
