@@ -196,7 +196,7 @@ def report(done: list[Path], file: str | Path) -> str:
         table = pd.read_csv(scores).loc[lambda t: ~t["metric"].str.contains(".", regex=False)]
         wide = table.pivot_table("value", ["task", "metric"], "model", sort=False)
         lines += [f"Scores ({scores}):", wide.head(13).round(2).to_string(na_rep="-")]
-        if given.get("data", "sample") == "sample":
+        if given.get("data") == "sample":
             lines.append("Bundled sample: they say nothing about a model's quality.")
     return "\n".join(lines)
 

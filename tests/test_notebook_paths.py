@@ -1,0 +1,82 @@
+"""Notebooks 3, 4, 7 and 9 where their committed parameters do not lead, run in this process."""
+
+import builtins
+
+import matplotlib.pyplot as plt
+import pandas as pd
+import pytest
+from test_notebooks import NOTEBOOKS
+
+from emolib import DataError, notebooks
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(autouse=True)
+def quiet(monkeypatch):
+    monkeypatch.setattr(builtins, "display", lambda *shown: None, raising=False)
+    yield
+    plt.close("all")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    return {"out": str(folder), "figures": str(folder / "figures"), "name": "t"}
+
+
+def run(number: int, **given) -> dict:
+    return notebooks.run_cells(NOTEBOOKS[number], given)
+
+
+@pytest.fixture(scope="module")
+def evaluated(place):
+    """Notebook 3 on the sample: written and constrained answers, few-shot, an encoder."""
+    builtins.display = lambda *shown: None
+    asked = {"data": "sample", "tasks": "EI-reg E-c SST5", "items_per_group": 2, "kept": False}
+    asked |= {"methods": "generate constrained", "shots": 1, "encoder": "minilm"}
+    return run(3, **asked, **place)
+
+
+def test_notebook_3_gives_every_kind_of_row(evaluated, place):
+    title = evaluated["title"]
+    models = {"base", "few-shot", title}
+    models |= {f"{model}, constrained" for model in models} | {"VADER", "MiniLM with a head"}
+    models |= {"TextBlob"}
+    scores = pd.read_csv(f"{place['figures']}/data/t_scores.csv")
+    assert set(scores["model"]) == set(evaluated["found"]) == models
+    assert set(scores["data"]) == {"sample"}
+
+
+def test_notebook_4_reads_answers_of_notebook_3(evaluated, place):
+    given = {"data": "sample", "tasks": "EI-reg E-c SST5", "worst": 1}
+    given["answers"] = f"{place['out']}/predict_t_tuned_constrained"
+    found = run(4, **given, **{name: place[name] for name in ("name", "figures")})
+    assert found["table"]["task"].unique().tolist() == ["EI-reg", "E-c", "SST5"]
+    assert found["summary"]["items"].sum() == len(found["table"]) == 12
+
+
+def test_notebook_7_asks_the_model_and_fits_on_development_texts(place):
+    given = {"data": "sample", "tasks": "EI-reg V-reg V-oc E-c", "items_per_group": 4}
+    given |= {"fit_on": "dev", "kept_file": "", "benchmark": "built"}
+    found = run(7, **given, **place)
+    assert {"dev", "test", "dev_also", "test_also"} == set(found["judged"])
+    kept = found["calibration"].read(found["folder"] / "calibration.json")
+    assert kept.joined.weights and kept.thresholds == found["rules"].thresholds
+
+
+def test_notebook_7_refuses_answers_of_another_model(place, tmp_path):
+    with pytest.raises(DataError, match="is another model's"):
+        run(7, kept_file="figures/data/smollm2_judgements.parquet", **place)
+
+
+@pytest.mark.parametrize(
+    ("label", "reason"),
+    [("9", "row 1, column mine: 9 is no number from 1 to 7"), ("", "0 labelled texts")],
+)
+def test_notebook_9_names_a_label_that_it_cannot_read(tmp_path, place, label, reason):
+    table = tmp_path / "mine.csv"
+    table.write_text(f"text,mine\nI like it,{label}\n")
+    given = {"texts": str(table), "label_column": "mine", "low": 1.0, "high": 7.0}
+    with pytest.raises(DataError, match=reason):
+        run(9, **given, **place)
