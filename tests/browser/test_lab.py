@@ -32,7 +32,7 @@ DONE = """() => {
   return cells.length > 0 && cells.every(c => c.model.executionCount !== null)
     && book.sessionContext.session.kernel.status === 'idle';
 }"""
-HEIGHT = "document.querySelector('.jp-WindowedPanel-outer').scrollHeight"
+SEEN = "[...document.querySelectorAll('.jp-WindowedPanel-outer')].find(p => p.offsetHeight)"
 pytestmark = pytest.mark.browser
 
 
@@ -99,9 +99,9 @@ FIGURES |= {"02_finetune_qlora": 2, "09_tune_on_your_labels": 1}
 @pytest.mark.parametrize(("name", "figures"), FIGURES.items())
 def test_notebook_runs_without_an_error_and_shows_its_figures(lab, page, name, figures):
     run_all(page, lab, name)
-    height = page.evaluate(HEIGHT)
+    height = page.evaluate(f"{SEEN}.scrollHeight")
     page.set_viewport_size({"width": 1280, "height": min(16_000, height + 200)})
-    page.evaluate("document.querySelector('.jp-WindowedPanel-outer').scrollTop = 0")
+    page.evaluate(f"{SEEN}.scrollTop = 0")
     page.wait_for_timeout(2000)
     PICTURES.mkdir(parents=True, exist_ok=True)
     page.screenshot(path=PICTURES / f"{name}.png")
