@@ -1,5 +1,5 @@
 # make demo        the main job, smallest run, no network but the package index
-# make test        ruff, the fast tests, every notebook once: for people, under ten minutes
+# make test        ruff, the fast tests, every notebook once: for people, about twelve minutes
 # make test-all    that and the slow tests (trainings, kills, Ray, the harness): what CI runs
 # make result      the adapter that emolib brings, trained, predictions on AEB, audited;
 #                  several hours on two cores (set EMOLIB_DATA)

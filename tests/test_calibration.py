@@ -339,7 +339,7 @@ def test_temperature_undoes_what_made_it_wrong(heat):
     assert found == {t: pytest.approx(1 / heat, rel=0.15) for t in ("EI-oc", "V-reg")}
 
 
-def test_temperature_may_lie_beyond_the_first_bounds():
+def test_temperature_of_a_very_sure_model_is_high():
     found = calibration.fit_temperatures(judge(heat=0.1, tasks=("EI-oc",), items=300))
     assert found["EI-oc"] > 5
 

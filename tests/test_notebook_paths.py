@@ -12,10 +12,11 @@ from emolib import DataError, notebooks
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(autouse=True)
-def quiet(monkeypatch):
-    monkeypatch.setattr(builtins, "display", lambda *shown: None, raising=False)
-    yield
+@pytest.fixture(autouse=True, scope="module")
+def quiet():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(builtins, "display", lambda *shown: None, raising=False)
+        yield
     plt.close("all")
 
 
@@ -30,9 +31,8 @@ def run(number: int, **given) -> dict:
 
 
 @pytest.fixture(scope="module")
-def evaluated(place):
+def evaluated(quiet, place):
     """Notebook 3 on the sample: written and constrained answers, few-shot, an encoder."""
-    builtins.display = lambda *shown: None
     asked = {
         "data": "sample",
         "tasks": "EI-reg V-reg E-c SST5",

@@ -119,16 +119,9 @@ def fit_temperatures(dev: pd.DataFrame) -> dict[str, float]:
     found = {}
     for task, rows in dev.groupby("task", sort=False):
         measure = partial(_measure_loss, *stack(get(task), rows), get(task).kind)
-        for most in (5, 50):  # the second where the first is too narrow
-            found[task] = _find_least(measure, 0.2, most)
-            if found[task] < 0.99 * most:
-                break
+        best = minimize_scalar(measure, bounds=np.log([0.2, 50.0]), method="bounded")
+        found[task] = round(float(np.exp(best.x)), 4)
     return found
-
-
-def _find_least(measure, least: float, most: float) -> float:
-    best = minimize_scalar(measure, bounds=np.log([least, most]), method="bounded")
-    return round(float(np.exp(best.x)), 4)
 
 
 def _measure_loss(p: np.ndarray, gold: np.ndarray, kind: str, log_t: float) -> float:

@@ -41,7 +41,7 @@ def draw_coverage(table: pd.DataFrame) -> Axes:
     """What intervals or sets promise and hold, a row per task and emotion; the first panel.
 
     `table`: rows of `conformal.cover` or `cover_classes` for one kind of task; a column `fitted`
-    begins the rows' names where there is one. Left: coverage on test with its 95 % interval, a
+    ends the rows' names where there is one. Left: coverage on test with its 95 % interval, a
     colour per promised level, which is the dashed line of that colour; right: mean width.
     """
     names = pd.Series([*map(name_part, table["task"], table["emotion"])], table.index)
