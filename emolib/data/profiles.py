@@ -112,6 +112,11 @@ def _find_ceilings(gold: np.ndarray, questions: Sequence[Question]) -> np.ndarra
     return ceilings
 
 
+def draw(rows: Dataset, size: int, seed: int = 0) -> Dataset:
+    """So many rows, drawn by `seed`, in an order of its own; 0: all."""
+    return rows.shuffle(seed).select(range(min(size, len(rows)))) if size else rows
+
+
 def to_items(rows: Dataset, questions: Sequence[Question] = QUESTIONS) -> pd.DataFrame:
     """The rows' gold as items of their tasks: id, task, emotion, gold, as `metrics` reads them.
 

@@ -47,10 +47,10 @@ class Reader:
         return row, torch.tensor(row.branches)[:, self.ends]
 
     def measure(self, hidden: torch.Tensor, head) -> tuple[torch.Tensor, torch.Tensor]:
-        """Log-probabilities of the digits [..., scores, 10], log odds of the labels [..., labels].
+        """Log-probabilities of digits [..., scores, 10], log odds of labels [..., labels].
 
-        `hidden`: states at the questions' ends, [..., questions, width]. Softmax over the ten digits
-        alone, and yes against no; in float32, gradients pass.
+        `hidden`: states at the questions' ends, [..., questions, width]. Softmax over the ten
+        digits alone, and yes against no; in float32, gradients pass.
         """
         digits = constrained.score(hidden[..., self.scores, :], head, self.digits)
         binary = constrained.score(hidden[..., self.labels, :], head, self.binary).float()
@@ -153,7 +153,9 @@ def judge(
             for q, p in zip(scores, one, strict=True)
         ]
         for task in tasks:
-            held = {q.about: float(p) for q, p in zip(present, other, strict=True) if q.task == task}
+            held = {
+                q.about: float(p) for q, p in zip(present, other, strict=True) if q.task == task
+            }
             found.append((task, None, held, np.nan))
         for row in found:
             for column, value in zip(columns, (name, *row), strict=True):

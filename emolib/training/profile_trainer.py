@@ -40,7 +40,9 @@ class ProfileTrainer(SFTTrainer):
     def __init__(self, *, questions=profiles.QUESTIONS, average=0.995, weights=None, **options):
         tokenizer, rows = options["processing_class"], options["train_dataset"]
         if count_processes() > 1 or not tree_attention.fits(options["model"], tokenizer):
-            raise DataError("profiles need one process, and a model whose attention can be replaced")
+            raise DataError(
+                "profiles need one process, and a model whose attention can be replaced"
+            )
         self.reader, self.loss_weights = profile.make_reader(tokenizer, questions), weights or {}
         self.validation = options["eval_dataset"]
         for name, given in (("train_dataset", rows), ("eval_dataset", self.validation)):
