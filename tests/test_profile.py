@@ -7,7 +7,7 @@ from test_finetune import FAST, read_weights
 from tuning import finetune
 
 from emolib import DataError, models
-from emolib.data import profiles
+from emolib.data import corpora, profiles
 from emolib.inference import profile
 from emolib.training import profile_trainer
 
@@ -98,12 +98,36 @@ def test_budget_changes_nothing(loaded):
 
 def test_judgements_have_means_and_labels(loaded):
     found = profile.judge(["a", "b", "c"], *profile.predict(*loaded, TEXTS))
-    assert len(found) == 3 * 6
-    scores = found[found["task"] != "E-c"]
+    assert len(found) == 3 * 11
+    scores = found[found["task"].isin(["EI-reg", "V-reg"])]
     sums = [sum(p.values()) for p in scores["probabilities"]]
     assert sums == pytest.approx([1] * 15)
     means = [sum(float(x) * p for x, p in each.items()) for each in scores["probabilities"]]
     assert list(scores["mean"]) == pytest.approx(means, abs=1e-5)
+
+
+def test_class_is_cut_from_the_score():
+    digits = np.zeros((5, 10))
+    digits[:, 5] = 1  # 0.556, spread over 0.5 to 0.611
+    found = {a[:2]: a[2:] for a in profile.read_answers(digits, np.zeros(11))}
+    p, mean = found["EI-oc", "anger"]
+    assert mean == pytest.approx(5 / 9) and p["2"] == pytest.approx(1)
+    p, _ = found["EI-oc", "joy"]  # 0.5385 lies inside
+    assert p["1"] == pytest.approx((0.5385 - 0.5) * 9) and sum(p.values()) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("name", profiles.CUTS)
+def test_cuts_lie_between_the_classes_of_the_training_files(name, real_data):
+    classes, _, emotion = name.partition(" ")
+    score = {"EI-oc": "EI-reg", "V-oc": "V-reg"}[classes]
+    both = corpora.read(score, "train").merge(
+        corpora.read(classes, "train")[["id", "emotion", "gold"]], on=["id", "emotion"]
+    )
+    both = both[both["emotion"] == emotion] if emotion else both
+    kept = both["gold_y"].str.extract(r"^(-?\d)", expand=False).astype(int)
+    ranges = both["gold_x"].astype(float).groupby(kept).agg(["min", "max"])
+    halves = (ranges["max"].to_numpy()[:-1] + ranges["min"].to_numpy()[1:]) / 2
+    assert halves == pytest.approx(profiles.CUTS[name], abs=6e-4)
 
 
 def test_empty_text_is_an_error(loaded):

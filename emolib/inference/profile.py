@@ -9,10 +9,13 @@ import pandas as pd
 import torch
 
 from emolib import DataError
-from emolib.data.profiles import QUESTIONS, Question, render
+from emolib.data.profiles import CLASSES, CUTS, QUESTIONS, Question, render
 from emolib.inference import constrained, prefix_tree, tree_attention
+from emolib.tasks import get
 
 DIGITS = np.arange(10) / 9  # the scores that the digits stand for
+_EDGES = (np.arange(11) - 0.5) / 9  # between digits
+_SPELLED = [f"{value:.6g}" for value in DIGITS]
 
 
 @dataclass(frozen=True)
@@ -130,6 +133,34 @@ def _predict(model, reader: Reader, prompts: list, numbers: Sequence[int]) -> li
     return list(zip(*pair, strict=True))
 
 
+def read_answers(
+    digits: np.ndarray, labels: np.ndarray, questions: Sequence[Question] = QUESTIONS
+) -> list[tuple]:
+    """(task, emotion, probabilities, mean) of every answer about one text.
+
+    `digits` [scores, 10] and `labels` [labels] as `predict` gives them for a text. A score's class
+    comes from the same digits: each digit's share is spread evenly around its value and cut at
+    CUTS; its `mean` is the score's. Probabilities are by value, class or label.
+    """
+    found, held = [], {}
+    rows, shares = iter(digits), iter(labels.tolist())
+    for question in questions:
+        task, about = question.task, question.about
+        if not question.is_score:
+            held.setdefault(task, {})[about] = next(shares)
+            continue
+        p = next(rows)
+        mean = float(p @ DIGITS)
+        found.append((task, about, dict(zip(_SPELLED, p.tolist(), strict=True)), mean))
+        classes = CLASSES.get(task)
+        if cuts := CUTS.get(f"{classes} {about}" if about else classes):
+            below = np.interp(cuts, _EDGES, [0, *np.cumsum(p)])
+            parts = np.diff([0, *below, 1]).clip(0).tolist()
+            names = map(str, sorted(get(classes).classes))
+            found.append((classes, about, dict(zip(names, parts, strict=True)), mean))
+    return [*found, *((task, None, chances, np.nan) for task, chances in held.items())]
+
+
 def judge(
     names: Sequence[str],
     digits: np.ndarray,
@@ -138,26 +169,12 @@ def judge(
 ) -> pd.DataFrame:
     """Judgements (see `evaluation.judgements`) of texts called `names`, from what `predict` gives.
 
-    A row per text and score question, and one per text and label task; emotion is None where the
-    task has none.
+    A row per text and answer of `read_answers`; emotion is None where the task has none.
     """
-    columns: dict[str, list] = {"id": [], "task": [], "emotion": [], "probabilities": []}
-    columns["mean"] = []
-    spelled = [f"{value:.6g}" for value in DIGITS]
-    scores = [question for question in questions if question.is_score]
-    present = [question for question in questions if not question.is_score]
-    tasks = list(dict.fromkeys(question.task for question in present))
-    for name, one, other in zip(names, digits, labels, strict=True):
-        found = [
-            (q.task, q.about, dict(zip(spelled, p.tolist(), strict=True)), float(p @ DIGITS))
-            for q, p in zip(scores, one, strict=True)
-        ]
-        for task in tasks:
-            held = {
-                q.about: float(p) for q, p in zip(present, other, strict=True) if q.task == task
-            }
-            found.append((task, None, held, np.nan))
-        for row in found:
-            for column, value in zip(columns, (name, *row), strict=True):
-                columns[column].append(value)
-    return pd.DataFrame(columns).astype({"emotion": object})
+    found = [
+        (name, *answer)
+        for name, one, other in zip(names, digits, labels, strict=True)
+        for answer in read_answers(one, other, questions)
+    ]
+    columns = ["id", "task", "emotion", "probabilities", "mean"]
+    return pd.DataFrame(found, columns=columns).astype({"emotion": object})
