@@ -7,6 +7,7 @@ from test_finetune import FAST, read_weights
 from tuning import finetune
 
 from emolib import DataError, models
+from emolib.annotation.annotate import Annotator
 from emolib.data import corpora, profiles
 from emolib.inference import profile
 from emolib.training import profile_trainer
@@ -210,3 +211,25 @@ def test_interrupted_profiles_end_with_the_weights_of_a_straight_run(
 @pytest.mark.slow
 def test_record_says_profile(tuned):
     assert models.load(tuned)[0].settings["prompt_form"] == "profile"
+
+
+@pytest.mark.slow
+def test_annotating_takes_one_pass_per_text(tuned):
+    judge = Annotator(str(tuned), device="cpu", progress=False)
+    frame = judge([*TEXTS, "", TEXTS[0]])
+    digits, labels = profile.predict(*models.load(tuned, device="cpu"), TEXTS)
+    assert list(frame["valence"][:3]) == pytest.approx(
+        list(digits[:, 4] @ profile.DIGITS), abs=1e-3
+    )
+    assert list(frame["has_joy"][:3]) == [p >= 0.5 for p in labels[:, 4]]
+    assert frame["reason"][3] == "empty text" and frame["anger_class"].notna().sum() == 4
+    assert frame["valence"][4] == frame["valence"][0]
+
+
+@pytest.mark.slow
+def test_fewer_tasks_give_the_same_values(tuned):
+    settings = {"device": "cpu", "progress": False}
+    whole = Annotator(str(tuned), **settings)(TEXTS)
+    some = Annotator(str(tuned), tasks=["V-oc", "E-c"], **settings)(TEXTS)
+    kept = [name for name in some if name not in ("text", "reason")]
+    assert kept[0] == "valence_class" and some[kept].equals(whole[kept])

@@ -19,6 +19,7 @@ from emolib.annotation.notes import describe
 from emolib.annotation.settings import DEFAULT_MODEL, ModelSettings
 from emolib.annotation.validation import fitting
 from emolib.baselines import lexicons
+from emolib.data.profiles import PROFILE
 from emolib.data.prompts import FORMS
 from emolib.tasks import AAID
 

@@ -11,6 +11,7 @@ from emolib import DataError
 from emolib.annotation.columns import read_record
 from emolib.annotation.settings import ModelSettings
 from emolib.baselines import lexicons
+from emolib.data.profiles import PROFILE
 from emolib.data.prompts import instructions, render
 from emolib.evaluation.judgements import compute_mean, name_part
 from emolib.tasks import AAID, get
@@ -65,19 +66,38 @@ class LanguageModel:
 
     def predict(self, texts: list[str], report: Callable) -> list[Prediction]:
         """Values by column, and a reason or None, per text; `report` gets the share done."""
-        from emolib.inference import constrained
-
         if not texts:
             return []
-        model, tokenizer, width = self.model, self.tokenizer, len(self.questions)
         kept, reasons = zip(*map(self._shorten, texts), strict=True)
-        asked = [{**question, "text": text} for text in kept for question in self.questions]
+        predict = self._predict_profiles if self.form == PROFILE else self._predict_answers
+        answers = predict(kept, report)
+        return [self._read(part, reason) for part, reason in zip(answers, reasons, strict=True)]
+
+    def _predict_profiles(self, texts: Sequence[str], report: Callable) -> Iterator[list[tuple]]:
+        """(Probabilities, mean) of every question about each text, in one pass per text."""
+        from emolib.inference import profile
+
+        given = profile.predict(
+            self.model, self.tokenizer, texts, budget=self.chosen.tokens_per_batch, report=report
+        )
+        for digits, labels in zip(*given, strict=True):
+            found = {answer[:2]: answer[2:] for answer in profile.read_answers(digits, labels)}
+            yield [found[question["task"], question["emotion"]] for question in self.questions]
+
+    def _predict_answers(self, texts: Sequence[str], report: Callable) -> Iterator[list[tuple]]:
+        """The same from a prompt per question."""
+        from emolib.inference import constrained
+
+        model, tokenizer, width = self.model, self.tokenizer, len(self.questions)
+        asked = [{**question, "text": text} for text in texts for question in self.questions]
         rows = Dataset.from_list([q | render(q, self.form, tokenizer) for q in asked])
         questions = constrained.read_questions(rows, tokenizer, model.settings["answers"])
         how = (self.shared, self.chosen.tokens_per_batch, report)
         records = constrained.predict_all(model, tokenizer, questions, *how)
-        parts = (records[n : n + width] for n in range(0, len(records), width))
-        return [self._read(part, reason) for part, reason in zip(parts, reasons, strict=True)]
+        for start in range(0, len(records), width):
+            part = records[start : start + width]
+            means = join(self.questions, part, self.calibration.weights)
+            yield list(zip((record["probabilities"] for record in part), means, strict=True))
 
     def _shorten(self, text: str) -> tuple[str, str | None]:
         """The part of a text that is read, and the reason to give if it is not all."""
@@ -90,13 +110,11 @@ class LanguageModel:
             return text, None
         return start, _say_cut(start, text)
 
-    def _read(self, records: list[dict], reason: str | None) -> Prediction:
-        answers = [record["probabilities"] for record in records]
-        if not all(np.isfinite(list(each.values())).all() for each in answers):
+    def _read(self, answers: list[tuple], reason: str | None) -> Prediction:
+        if not all(np.isfinite(list(each.values())).all() for each, _ in answers):
             return {}, "the model's probabilities are not finite numbers"
         values = {}
-        means = join(self.questions, records, self.calibration.weights)
-        for question, answer, mean in zip(self.questions, answers, means, strict=True):
+        for question, (answer, mean) in zip(self.questions, answers, strict=True):
             values |= read_record(question, answer, mean, self.calibration, self.level)
         return values, reason
 
