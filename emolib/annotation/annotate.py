@@ -64,7 +64,7 @@ class Annotator:
         if not isinstance(model, str | PathLike):
             raise DataError(f"model: expected a name or a path, not {type(model).__name__}")
         model = str(model)
-        least, choices = {"max_tokens": 1, "tokens_per_batch": 1}, {"form": FORMS}
+        least, choices = {"max_tokens": 1, "tokens_per_batch": 1}, {"form": (*FORMS, PROFILE)}
         chosen = runs.read_settings(ModelSettings, settings, "annotation", least, choices)
         tasks = _choose_tasks(model, chosen.tasks or ())
         self.columns = list_columns(tasks, chosen.coverage)

@@ -1,7 +1,7 @@
 """What predicts the answers about a text: a lexicon, or a language model."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 
 import numpy as np

@@ -13,7 +13,7 @@ Layout = Literal["wide", "long", "labels"]
 
 _TASKS = "EI-reg, EI-oc, V-reg, V-oc or E-c; repeat it for more, leave it out for all"
 _DTYPE = "float32, bfloat16 (faster where the machine has it), float16; else the device decides"
-_FORM = "of the prompts: paper, plain or chat; else the one the adapter was trained on, or paper"
+_FORM = "of the prompts: paper, plain, chat, profile; else what the model was trained on, or paper"
 _FITS = "a JSON file of `emolib validate --fit`: scales, cut points and thresholds of your own"
 _FORMULAS = "for spreadsheets: an apostrophe before cells that begin like a formula (= + - @)"
 _UNIT = "one row per text, or per English sentence with sentence, text_row and sentence_number"

@@ -1,8 +1,8 @@
 """The affect profile: the text once, and every question about it as a short branch after it.
 
-    Tweet: {text}           ┬─ "\\nanger"    a digit: EI-reg, anger's intensity
-    Feelings:               ├─ "\\nvalence"  a digit: V-reg
-                            ├─ " anger"     yes or no: E-c holds anger
+    Text: {text}            ┬─ " anger"     a digit: EI-reg, anger's intensity
+    Feelings:               │               yes or no: E-c holds anger
+                            ├─ " valence"   a digit: V-reg
                             └─ ...
 
 A branch sees the text and itself, no other branch: an answer does not depend on what else is asked.
@@ -47,7 +47,7 @@ class Question:
     """A question of the profile: a score of a task, or whether a label is present.
 
     `about` is the emotion of a score (None for valence) or the label; `branch` is the text that
-    stands after the prompt. Two questions may have one branch.
+    stands after the prompt. Questions of one branch are answered at the same token.
     """
 
     task: str
@@ -61,8 +61,8 @@ class Question:
 
 
 QUESTIONS = (
-    *(Question("EI-reg", emotion, f"\n{emotion}") for emotion in EMOTIONS),
-    Question("V-reg", None, "\nvalence"),
+    *(Question("EI-reg", emotion, f" {emotion}") for emotion in EMOTIONS),
+    Question("V-reg", None, " valence"),
     *(Question("E-c", label, f" {label}") for label in get("E-c").labels),
 )
 
@@ -71,7 +71,7 @@ def render(text: str) -> str:
     """The text as the profile's prompt; DataError where it is empty."""
     if not text.strip():
         raise DataError("a prompt needs a text that is not empty")
-    return f"Tweet: {text.strip()}\nFeelings:"
+    return f"Text: {text.strip()}\nFeelings:"
 
 
 def build(

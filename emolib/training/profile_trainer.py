@@ -20,11 +20,12 @@ from emolib.inference import profile, tree_attention
 from emolib.training.best_step import METRIC
 from emolib.training.record import count_processes, explaining
 from emolib.training.sft_trainer import make_float32
+from emolib.training.shared_batches import SharedRows
 
 AVERAGE = "average.safetensors"  # beside a checkpoint's weights
 
 
-class ProfileTrainer(SFTTrainer):
+class ProfileTrainer(SharedRows, SFTTrainer):
     """SFTTrainer whose rows are texts and whose loss is that of their profiles. What it overrides:
 
     - the collator and `compute_loss`: a micro-batch is one row of tokens, see `profile.Reader`, and
@@ -60,17 +61,12 @@ class ProfileTrainer(SFTTrainer):
     def _set_signature_columns_if_needed(self):
         self._signature_columns = ["input_ids", "labels", "gold", "ceiling"]
 
-    def training_step(self, model, inputs, *given, **more):
-        """One forward and backward pass, see `tree_attention.attending`."""
-        body, _ = tree_attention.take_body(self.accelerator.unwrap_model(model))
-        with tree_attention.attending(body):
-            return super().training_step(model, inputs, *given, **more)
-
     def compute_loss(self, model, inputs, return_outputs=False, **kwargs):
         """The loss of `measure_loss`, averaged over the micro-batches of a step."""
         whole = self.accelerator.unwrap_model(model)
-        hidden = tree_attention.encode(whole, inputs["forest"])[inputs["places"]]
-        measured = self.reader.measure(hidden, tree_attention.take_body(whole)[1])
+        with self.autocast():
+            hidden = tree_attention.encode(whole, inputs["forest"])[inputs["places"]]
+            measured = self.reader.measure(hidden, tree_attention.take_body(whole)[1])
         gold, ceiling = inputs["gold"], inputs["ceiling"]
         loss = measure_loss(self.reader, *measured, gold, ceiling, **self.loss_weights)
         if kwargs.get("num_items_in_batch") is not None:  # nobody else divides then

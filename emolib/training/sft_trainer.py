@@ -1,7 +1,5 @@
 """TRL's SFTTrainer with one change: a micro-batch computes its shared prompts once."""
 
-from contextlib import nullcontext
-
 from datasets import Dataset
 from torch.nn.functional import cross_entropy
 from trl import SFTTrainer
@@ -13,10 +11,10 @@ from emolib.tasks import get
 from emolib.training import shared_batches
 from emolib.training.best_step import ScoredEvaluation
 from emolib.training.record import count_processes, explaining
-from emolib.training.shared_batches import TaskMixingSampler, list_keys
+from emolib.training.shared_batches import SharedRows, TaskMixingSampler, list_keys
 
 
-class SharedPromptTrainer(ScoredEvaluation, TaskMixingSampler, SFTTrainer):
+class SharedPromptTrainer(ScoredEvaluation, TaskMixingSampler, SharedRows, SFTTrainer):
     """SFTTrainer whose micro-batches share their instructions. What it overrides:
 
     - the sampler: every optimizer step sees all tasks, rows of one instruction side by side;
@@ -61,14 +59,6 @@ class SharedPromptTrainer(ScoredEvaluation, TaskMixingSampler, SFTTrainer):
         if "score" not in self._signature_columns:
             self._signature_columns.append("score")
 
-    def training_step(self, model, inputs, *given, **more):
-        """One forward and backward pass, see `tree_attention.attending`."""
-        if "forest" not in inputs:
-            return super().training_step(model, inputs, *given, **more)
-        body, _ = tree_attention.take_body(self.accelerator.unwrap_model(model))
-        with tree_attention.attending(body):
-            return super().training_step(model, inputs, *given, **more)
-
     def compute_loss(self, model, inputs, return_outputs=False, **kwargs):
         """Mean negative log-likelihood of the completion tokens, in nats."""
         padded = "forest" not in inputs
@@ -76,8 +66,7 @@ class SharedPromptTrainer(ScoredEvaluation, TaskMixingSampler, SFTTrainer):
             return super().compute_loss(model, inputs, return_outputs, **kwargs)
         whole = self.accelerator.unwrap_model(model)
         _, head = tree_attention.take_body(whole)
-        # accelerate wraps the whole model's forward pass, and this one begins below it.
-        with nullcontext() if self.args.device.type == "cpu" else self.accelerator.autocast():
+        with self.autocast():
             if padded:
                 states, wanted = _encode_padded(whole, inputs)
             else:

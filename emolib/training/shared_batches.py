@@ -5,12 +5,13 @@ the collator makes a micro-batch one row (`prefix_tree`).
 """
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from emolib.inference import prefix_tree
+from emolib.inference import prefix_tree, tree_attention
 from emolib.inference.answer_tree import Choices
 
 
@@ -138,3 +139,20 @@ def regress(logits: torch.Tensor, scores: torch.Tensor, choices: Choices):
     given = choices.measure(logits).exp()
     values = torch.tensor(choices.values, dtype=given.dtype, device=given.device)
     return ((given @ values - scores.to(given)) ** 2).sum()
+
+
+class SharedRows:
+    """For a Trainer whose micro-batches are rows of a prefix tree (its inputs' "forest")."""
+
+    def training_step(self, model, inputs, *given, **more):
+        """One forward and backward pass, see `tree_attention.attending`."""
+        if "forest" not in inputs:
+            return super().training_step(model, inputs, *given, **more)
+        body, _ = tree_attention.take_body(self.accelerator.unwrap_model(model))
+        with tree_attention.attending(body):
+            return super().training_step(model, inputs, *given, **more)
+
+    def autocast(self):
+        """Mixed precision: accelerate wraps the whole model, and these passes begin below it."""
+        cpu = self.args.device.type == "cpu"
+        return nullcontext() if cpu else self.accelerator.autocast()
