@@ -17,6 +17,7 @@ from transformers.pipelines import SUPPORTED_TASKS
 
 from emolib import DataError, files, models
 from emolib.data import corpora
+from emolib.inference import profile
 from emolib.publishing import cards, hub
 from emolib.tasks import AAID
 
@@ -306,6 +307,21 @@ def test_example_in_the_card_is_code_with_the_prompt_of_the_training(tmp_path):
     compile(code, "card", "exec")
     assert "I got the job!!! Intensity Score: \\n\\nAssistant:\\n" in code
     assert card.data.pipeline_tag in SUPPORTED_TASKS
+
+
+def test_example_of_a_profile_reads_the_score_that_annotate_gives(
+    copy, tiny_model, tmp_path, capsys
+):
+    record = json.loads((copy / "run.json").read_text())
+    record["settings"]["prompt_form"] = "profile"
+    files.write_json(copy / "run.json", record)
+    text = push(copy, tmp_path / "out").text
+    assert "end of every question" in text and "--form profile" in text
+    code = text.partition("prompt = ")[2].partition("```")[0]
+    model, tokenizer = models.load(tiny_model, device="cpu")
+    exec(f"prompt = {code}", {"model": model, "tokenizer": tokenizer})
+    digits, _ = profile.predict(model, tokenizer, ["I got the job!!!"])
+    assert float(capsys.readouterr().out) == pytest.approx(digits[0, 4] @ profile.DIGITS, abs=1e-5)
 
 
 def test_builder_contains_instructions_and_no_text_of_a_corpus(tmp_path):

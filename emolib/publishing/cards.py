@@ -10,7 +10,7 @@ import pandas as pd
 from jinja2 import Template
 
 from emolib import DataError, __version__, models
-from emolib.data import prompts
+from emolib.data import profiles, prompts
 from emolib.evaluation.score_files import REAL, read_csv, refuse
 from emolib.models.catalog import ALIASES, LICENSES, SERIES
 from emolib.tasks import TASKS
@@ -36,11 +36,15 @@ def describe_model(repo: str, source: Path, record: dict, kind: str, chosen) -> 
     if chosen.scores:
         column = "weights" if kind == "whole" else "adapter_weights"
         rows = read_scores(chosen.scores, chosen.scored, models.hash_weights(source), column)
-    if settings.get("prompt_form") not in (None, "chat"):  # only a tokenizer can write a chat
-        row = {"task": "V-reg", "text": "I got the job!!!"}
+    form, text = settings.get("prompt_form"), "I got the job!!!"
+    if form == profiles.PROFILE:
+        prompt = json.dumps(profiles.render(text))
+    elif form not in (None, "chat"):  # only a tokenizer can write a chat
+        row = {"task": "V-reg", "text": text}
         row["instruction"] = prompts.instructions("V-reg")[0]
-        prompt = json.dumps(prompts.render(row, settings["prompt_form"])["prompt"])
+        prompt = json.dumps(prompts.render(row, form)["prompt"])
     facts = {"repo": repo, "kind": kind, "base": base, "rows": rows, "prompt": prompt}
+    facts["profile"] = form == profiles.PROFILE
     facts |= find_licenses(base, chosen, settings.get("data"))
     facts["seq2seq"] = config.get("task_type") == "SEQ_2_SEQ_LM" or config.get("is_encoder_decoder")
     facts["from_gguf"] = named.endswith(".gguf") or (named in ALIASES and record.get("weights"))
