@@ -14,9 +14,10 @@ from emolib.tasks import TASKS, get
 
 
 @pytest.fixture(scope="module")
-def items(sample_aeb) -> dict:
+def items() -> dict:
     """Task -> its first item."""
-    return {row["task"]: row for row in reversed(sample_aeb.to_list())}
+    rows = aeb.build([*TASKS], "sample").to_list()
+    return {row["task"]: row for row in reversed(rows)}
 
 
 @pytest.fixture(params=["byte_tokenizer", "unigram_tokenizer", "smollm2_tokenizer"])

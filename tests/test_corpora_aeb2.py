@@ -1,4 +1,4 @@
-"""The readers of the benchmark's second part: VADER, EmoBank, SST, TDT, GoEmotions."""
+"""The readers of AEB-2 and AEB-3: VADER, EmoBank, SST, TDT, GoEmotions, BRIGHTER, SemEval-2026."""
 
 import subprocess
 
@@ -8,11 +8,13 @@ import pytest
 from emolib import DataError
 from emolib.data import corpora, parsing
 from emolib.data.corpora import download, goemotions
-from emolib.tasks import AEB_2, TASKS
+from emolib.tasks import AAID, AEB_2, AEB_3, TASKS
 
 AMAZON = "vader/amazonReviewSnippets_GroundTruth.txt"
 EMOBANK = "emobank/emobank.csv"
 GO = "goemotions/test.tsv"
+BRIGHTER = "brighter/track_b/test/eng.csv"
+DIARIES = "semeval2026task2/test_labels_subtask1.csv"
 BAD = {  # file, line, old, new, task, what the error says
     "vader field lost": (AMAZON, 3, "\t0.1", " 0.1", "V-A", "2 tab-separated fields"),
     "vader score too high": (AMAZON, 3, "0.1", "4.1", "V-A", r"4.1 is outside \[-4, 4"),
@@ -31,6 +33,11 @@ BAD = {  # file, line, old, new, task, what the error says
     "tdt cut off": ("tdt/test.raw", 24, "0\n", "", "TDT", "three per example"),
     "goemotions label": (GO, 2, "\t2,", "\t28,", "GoEmotions", "label .28., expect"),
     "goemotions field": (GO, 2, "\t2,", " 2,", "GoEmotions", "2 tab-separated fields"),
+    "brighter class": (BRIGHTER, 3, "0,3", "0,4", "BRIGHTER-B", "'4', expected 0, 1, 2, 3"),
+    "brighter column": (BRIGHTER, 1, ",joy", ",jo", "BRIGHTER-A", "no column joy"),
+    "brighter field": (BRIGHTER, 3, "0,3", "03", "BRIGHTER-B", "7 comma-separated"),
+    "semeval2026 score": (DIARIES, 4, "2.0,2.0", "3.0,2.0", "SemEval2026-V", r"3.0 is outside"),
+    "semeval2026 id twice": (DIARIES, 3, "1,9", "1,8", "SemEval2026-A", "'1-8' again, first"),
     "goemotions id twice": (GO, 2, "st02", "st01", "GoEmotions", "again, first"),
 }  # fmt: skip
 
@@ -48,7 +55,7 @@ def test_bad_line_is_one_error_with_its_file(corpus, case):
     assert path.name in str(error.value) or "dictionary" in str(error.value)
 
 
-@pytest.mark.parametrize("task", AEB_2)
+@pytest.mark.parametrize("task", AEB_2 + AEB_3)
 def test_web_page_instead_of_a_file_is_named(corpus, task):
     for path in corpus.rglob("*.*"):
         path.write_text("<!DOCTYPE html><html></html>")
@@ -56,7 +63,7 @@ def test_web_page_instead_of_a_file_is_named(corpus, task):
         corpora.read(task, "test", corpus)
 
 
-@pytest.mark.parametrize("task", AEB_2)
+@pytest.mark.parametrize("task", AEB_2 + AEB_3)
 def test_missing_file_is_named(tmp_path, task):
     with pytest.raises(DataError, match=r"no file .* in any folder of it"):
         corpora.read(task, "test", tmp_path)
@@ -140,6 +147,25 @@ def test_ekman_mapping_covers_the_28_labels():
     assert set(goemotions.EKMAN.values()) == set(TASKS["GoEmotions"].labels)
 
 
+def test_presence_in_the_test_file_is_an_intensity_above_0():
+    strong = corpora.read("BRIGHTER-B", "test", "sample")
+    present = corpora.read("BRIGHTER-A", "test", "sample").set_index("id")["gold"]
+    held = strong[strong["gold"] != "0"].groupby("id", sort=False)["emotion"].agg(", ".join)
+    assert held.to_dict() == present[present != "neutral or no emotion"].to_dict()
+    assert strong["emotion"].tolist()[::8] == ["anger", "fear", "joy", "sadness", "surprise"]
+
+
+def test_diary_entry_is_named_by_its_author():
+    rows = corpora.read("SemEval2026-A", "test", "sample")
+    assert rows["id"].tolist()[:2] == ["1-8", "1-9"] and rows["gold"].tolist()[:2] == ["0.0", "2.0"]
+
+
+@pytest.mark.slow
+def test_no_text_of_brighter_is_trained_on(real_data):
+    known = {text for name in AAID for text in corpora.read(name, "train")["text"]}
+    assert not known & set(corpora.read("BRIGHTER-A", "test")["text"])
+
+
 @pytest.fixture
 def no_folder(monkeypatch, tmp_path):
     monkeypatch.delenv("EMOLIB_DATA", raising=False)
@@ -158,7 +184,7 @@ def test_download_that_fails_says_both_ways(no_folder, monkeypatch, task):
 
 
 def test_corpus_without_an_address_says_so(no_folder):
-    with pytest.raises(DataError, match="address is gone"):
+    with pytest.raises(DataError, match="lasting address, of which none"):
         corpora.read("TDT", "test")
 
 
@@ -203,7 +229,7 @@ def test_vader_comes_through_pip(no_folder, real_data):
 
 SPLITS = [
     (name, split)
-    for name in AEB_2
+    for name in AEB_2 + AEB_3
     for split in TASKS[name].sizes
     if split == "test" or not name.startswith("SST")  # their phrase list is missing
 ]

@@ -26,7 +26,7 @@ from emolib.evaluation import (
 )
 from emolib.models import weight_files
 from emolib.report import calibration_plots, style
-from emolib.tasks import AAID, TASKS, get
+from emolib.tasks import AAID, get
 
 ROOT = markdown.ROOT
 NUMBERS = ROOT / "figures" / "data"
@@ -103,7 +103,7 @@ def test_judgements_are_the_shipped_adapters(kept):
 @pytest.mark.slow
 def test_every_item_was_asked(kept):
     parts = kept[0]
-    for split, tasks in {"dev": AAID, "test": TASKS}.items():
+    for split, tasks in {"dev": AAID, "test": AEB}.items():
         assert not parts[split].duplicated(judgements.KEYS).any()
         found = parts[split]["task"].value_counts()
         sizes = {t: get(t).sizes["dev"] if split == "dev" else get(t).items for t in tasks}

@@ -13,7 +13,7 @@ from emolib import DataError
 from emolib.data import corpora
 from emolib.data.prompts import instructions, render
 from emolib.data.rows import Rows, to_dataset, to_frame
-from emolib.tasks import AAID, TASKS, get
+from emolib.tasks import AAID, AEB, get
 
 COLUMNS = ("id", "task", "emotion", "text", "instruction", "prompt", "gold")
 FEATURES = Features({name: Value("string") for name in COLUMNS})
@@ -36,7 +36,7 @@ def build(
     (`parsing.parse` maps).
     """
     rows = []
-    for name in tasks or TASKS:
+    for name in tasks or AEB:
         frame, size = corpora.read(name, "test", data), get(name).draw
         if size and size < len(frame):
             chosen = np.random.default_rng(seed).choice(len(frame), size, replace=False)

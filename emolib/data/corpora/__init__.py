@@ -15,12 +15,23 @@ from pathlib import Path
 import pandas as pd
 
 from emolib import DataError
-from emolib.data.corpora import checks, download, emobank, goemotions, semeval, sst, tdt, vader
+from emolib.data.corpora import (
+    brighter,
+    checks,
+    download,
+    emobank,
+    goemotions,
+    semeval,
+    semeval2026,
+    sst,
+    tdt,
+    vader,
+)
 from emolib.tasks import Task, get
 
 COLUMNS = ["id", "task", "emotion", "text", "gold", "split"]
 _READERS = {"semeval2018": semeval, "vader": vader, "emobank": emobank, "sst": sst, "tdt": tdt}
-_READERS["goemotions"] = goemotions
+_READERS |= {"goemotions": goemotions, "brighter": brighter, "semeval2026task2": semeval2026}
 
 
 def read(task: str, split: str, data: str | Path = "official") -> pd.DataFrame:

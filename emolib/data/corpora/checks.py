@@ -74,6 +74,19 @@ def read_csv(
         yield f"{path}:{number}", fields
 
 
+def read_table(path: Path, *wanted: str) -> Iterator[tuple[str, dict[str, str]]]:
+    """(file:line, row by column) of a CSV; DataError unless its header has the columns wanted."""
+    found = read_csv(path)
+    _, header = next(found, ("", []))
+    check_columns(wanted, header, path)
+    for where, fields in found:
+        if not fields:  # a blank line is no row
+            continue
+        if len(fields) != len(header):
+            raise DataError(f"{where}: expected {len(header)} comma-separated fields")
+        yield where, dict(zip(header, fields, strict=True))
+
+
 def name_fields(fields: list[str], names: list[str], where: str) -> dict[str, str]:
     """Name -> field of a tab-separated line; DataError if their number is another."""
     if len(fields) != len(names):

@@ -30,14 +30,14 @@ _RATINGS = ("_GroundTruth.txt", "_anonDataRatings.txt")  # means, and each rater
 def fetch(corpus: str) -> Path:
     """The folder in the cache that holds the corpus, downloaded if it is not there.
 
-    TDT has no lasting address of its publisher's; VADER's ratings come through pip. DataError says
-    both ways to the data when this one does not work.
+    For TDT, BRIGHTER and SemEval-2026 no lasting address is known; VADER's ratings come through
+    pip. DataError says both ways to the data when this one does not work.
     """
     folder = pooch.os_cache("emolib") / corpus
     if corpus == "vader":
         return _fetch_vader(folder)
     if corpus not in ADDRESSES:
-        raise _explain(corpus, "its publisher's address is gone")
+        raise _explain(corpus, "its publisher's lasting address, of which none is known")
     for address in ADDRESSES[corpus]:
         known = f"sha256:{_SHA256[address]}" if address in _SHA256 else None
         unzip = pooch.Unzip(extract_dir="files") if address.endswith(".zip") else None
