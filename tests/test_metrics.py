@@ -358,3 +358,17 @@ def test_f1_and_accuracy_are_those_of_scikit_learn(kind):
             assert metrics.METRICS[f"f1_{average}"](gold, predicted) == pytest.approx(theirs)
         theirs = accuracy_score(gold, predicted)
         assert metrics.METRICS["accuracy"](gold, predicted) == pytest.approx(theirs)
+
+
+def test_authors_are_correlated_within_and_between():
+    authors = ["a", "a", "a", "b", "b", "c"]
+    gold, predicted = [0, 1, 2, 5, 5, 9], [1, 2, 3, 4, 6, 7]
+    # b's ratings do not differ and c has one: a alone counts within, all three means between.
+    found = metrics.correlate_authors(gold, [1, 3, 2, 4, 6, 7], authors)
+    between = np.corrcoef([1, 5, 9], [2, 5, 7])[0, 1]
+    assert found["within"] == pytest.approx(0.5) and found["between"] == pytest.approx(between)
+    combined = np.tanh((np.arctanh(0.5) + np.arctanh(between)) / 2)
+    assert found["composite"] == pytest.approx(combined)
+    constant = metrics.correlate_authors(gold, [1] * 6, authors)
+    assert constant == {"within": 0, "between": 0, "composite": 0}
+    assert metrics.correlate_authors(gold, predicted, authors)["within"] == pytest.approx(1)

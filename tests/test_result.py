@@ -26,7 +26,7 @@ from emolib.evaluation import (
 )
 from emolib.models import weight_files
 from emolib.report import calibration_plots, style
-from emolib.tasks import AAID, get
+from emolib.tasks import AAID, AEB, get
 
 ROOT = markdown.ROOT
 NUMBERS = ROOT / "figures" / "data"

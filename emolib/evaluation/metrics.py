@@ -70,6 +70,23 @@ def correlate(
     return float(np.mean([_pearson(part["gold"], part["mean"]) for _, part in parts]))
 
 
+def correlate_authors(
+    gold: Sequence[float], predicted: Sequence[float], authors: Sequence
+) -> dict[str, float]:
+    """Pearson's r "within" authors, "between" them and both combined ("composite"), in [-1, 1].
+
+    As SemEval-2026 Task 2 ranks subtask 1: the mean r over authors whose ratings differ; r of the
+    authors' means; the mean of both on Fisher's z scale.
+    """
+    table = pd.DataFrame({"author": authors, "gold": gold, "predicted": predicted})
+    parts = table.groupby("author")[["gold", "predicted"]]
+    varied = [part.to_numpy().T for _, part in parts if np.ptp(part["gold"])]
+    within = float(np.mean([_pearson(*part) for part in varied]))
+    between = _pearson(*parts.mean().to_numpy().T)
+    composite = float(np.tanh(np.mean(np.arctanh([within, between]))))
+    return {"within": within, "between": between, "composite": composite}
+
+
 def intervals(
     task: str,
     gold: Sequence,

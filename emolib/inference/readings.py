@@ -98,7 +98,9 @@ def _read_distance(task, profiles, cuts):
 def _merge(task, profiles) -> pd.DataFrame:
     """Each label's probability, the highest where several of ours are one of theirs."""
     names = {label: MERGED.get(label, (label,)) for label in task.labels if label != "neutral"}
-    return pd.DataFrame({k: profiles[[f"has {x}" for x in v]].max(axis=1) for k, v in names.items()})
+    return pd.DataFrame(
+        {k: profiles[[f"has {x}" for x in v]].max(axis=1) for k, v in names.items()}
+    )
 
 
 def _read_likeliest(task, profiles, cuts):
@@ -115,12 +117,14 @@ def _read_list(task, profiles, cuts):
     return held.apply(lambda row: tuple(row.index[row]) or empty, axis=1)
 
 
-def _read_emotions(first: str):
-    """Every emotion's value, one emotion after the other: its intensity or its presence."""
+def _read_emotions(combine: Callable):
+    """Every emotion's value, one emotion after the other; surprise has no intensity of its own."""
 
     def rule(task, profiles, cuts):
-        names = [first + e if first + e in profiles else f"has {e}" for e in task.emotions]
-        return pd.concat([profiles[name] for name in names])
+        present = [profiles[f"has {emotion}"] for emotion in task.emotions]
+        strong = [profiles.get(emotion) for emotion in task.emotions]
+        pairs = zip(present, strong, strict=True)
+        return pd.concat([p if each is None else combine(p, each) for p, each in pairs])
 
     return rule
 
@@ -138,5 +142,10 @@ RULES: dict[str, dict[str, Callable]] = {
     "TDT": {"valence at V-oc's cuts": _read_class(lambda valence, cuts: cuts["V-oc"][2:4])},
     "GoEmotions": {"likeliest label": _read_likeliest, "list of labels": _read_list},
     "BRIGHTER-A": {"list of labels": _read_list},
-    "BRIGHTER-B": {"intensity": _read_emotions(""), "presence": _read_emotions("has ")},
+    "BRIGHTER-B": {
+        # SemEval rated the anger of angry tweets: an intensity is one given presence.
+        "presence times intensity": _read_emotions(lambda present, strong: present * strong),
+        "presence": _read_emotions(lambda present, strong: present),
+        "intensity": _read_emotions(lambda present, strong: strong),
+    },
 }

@@ -4,10 +4,14 @@ A validation loss counts every token of an answer alike; what is reported in the
 correlations and overlaps of label sets, which need not be best where the loss is lowest.
 """
 
+from contextlib import contextmanager
+
 import numpy as np
+import pandas as pd
 
 from emolib import DataError
-from emolib.evaluation import judgements, metrics
+from emolib.data.rows import to_frame
+from emolib.evaluation import decision_rules, judgements, metrics
 from emolib.inference import constrained, tree_attention
 from emolib.tasks import get
 
@@ -41,31 +45,42 @@ class ScoredEvaluation:
 
 
 def score(model, tokenizer, rows) -> float:
-    """The mean over the rows' tasks, in [-1, 1], by constrained answers.
+    """`measure` of a model's constrained answers to the rows."""
+    style = getattr(model, "settings", {}).get("answers", "after")
+    questions = constrained.read_questions(rows, tokenizer, style)
+    shared = tree_attention.fits(model, tokenizer)
+    with answering(model):
+        records = constrained.predict_all(model, tokenizer, questions, shared)
+    items = to_frame(rows)[["task", "emotion", "gold"]]
+    given = [record["probabilities"] for record in records]
+    means = list(map(judgements.compute_mean, items["task"], given))
+    return measure(items.assign(probabilities=given, mean=means))
+
+
+@contextmanager
+def answering(model):
+    """A model without dropout; in training again afterwards, if it was."""
+    training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(training)
+
+
+def measure(items: pd.DataFrame) -> float:
+    """The mean over the tasks of items with task, emotion, gold, probabilities, mean; in [-1, 1].
 
     Score and ordinal tasks: Pearson's r of the distribution's mean, averaged over emotions; label
     tasks: the Jaccard index of the labels more probable than not.
     """
-    style = getattr(model, "settings", {}).get("answers", "after")
-    questions = constrained.read_questions(rows, tokenizer, style)
-    shared = tree_attention.fits(model, tokenizer)
-    training = model.training
-    model.eval()
-    try:
-        records = constrained.predict_all(model, tokenizer, questions, shared)
-    finally:
-        model.train(training)
-    whole = rows[:]
-    tasks = sorted(set(whole["task"]))
-    return float(np.mean([_score_task(task, whole, records) for task in tasks]))
-
-
-def _score_task(task: str, whole: dict, records: list) -> float:
-    own = [n for n, name in enumerate(whole["task"]) if name == task]
-    gold = [whole["gold"][n] for n in own]
-    if get(task).kind == "labels":
-        predicted = [records[n]["prediction"] for n in own]
-        return metrics.score(task, gold, predicted)["jaccard"]
-    means = [judgements.compute_mean(task, records[n]["probabilities"]) for n in own]
-    groups = [whole["emotion"][n] for n in own]
-    return metrics.correlate(task, gold, means, groups)
+    values = []
+    for task, part in items.groupby("task"):
+        if get(task).kind == "labels":
+            part = decision_rules.decide(part, decision_rules.Rules())
+            found = metrics.score(task, list(part["gold"]), list(part["prediction"]))
+            values.append(found["jaccard"])
+        else:
+            sides = (list(part[name]) for name in ("gold", "mean", "emotion"))
+            values.append(metrics.correlate(task, *sides))
+    return float(np.mean(values))

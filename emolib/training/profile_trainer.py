@@ -1,6 +1,5 @@
 """TRL's SFTTrainer on affect profiles: a text once, a loss at the end of every question."""
 
-import math
 from collections.abc import Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,9 +14,8 @@ from trl import SFTTrainer
 
 from emolib import DataError
 from emolib.data import profiles
-from emolib.evaluation import metrics
 from emolib.inference import profile, tree_attention
-from emolib.training.best_step import METRIC
+from emolib.training.best_step import METRIC, answering, measure
 from emolib.training.record import count_processes, explaining
 from emolib.training.sft_trainer import make_float32
 from emolib.training.shared_batches import SharedRows
@@ -78,7 +76,9 @@ class ProfileTrainer(SharedRows, SFTTrainer):
         with self.averaged():
             output = super().evaluation_loop(*given, **more)
             model = self.accelerator.unwrap_model(self.model)
-            output.metrics[METRIC] = score(model, self.processing_class, self.validation)
+            output.metrics[METRIC] = score(
+                model, self.processing_class, self.validation, self.reader.questions
+            )
         return output
 
     @contextmanager
@@ -194,30 +194,12 @@ def measure_loss(
 
 
 def score(model, tokenizer, rows: Dataset, questions=profiles.QUESTIONS) -> float:
-    """The mean over the rows' tasks, in [-1, 1].
-
-    Score tasks: Pearson's r of the means, averaged over emotions; label tasks: the Jaccard index of
-    the labels more probable than not.
-    """
-    training = model.training
-    model.eval()
-    try:
-        found = profile.judge(
-            rows["id"], *profile.predict(model, tokenizer, rows["text"], questions), questions
-        )
-    finally:
-        model.train(training)
-    keys = ["id", "task", "emotion"]
-    items = profiles.to_items(rows, questions).merge(found, on=keys, how="left")
-    values = []
-    for task, part in items.groupby("task", sort=False):
-        if part["mean"].isna().all():
-            chosen = [tuple(x for x, p in q.items() if p >= 0.5) for q in part["probabilities"]]
-            values.append(metrics.score(task, list(part["gold"]), chosen)["jaccard"])
-        else:
-            groups = list(part["emotion"])
-            values.append(metrics.correlate(task, list(part["gold"]), list(part["mean"]), groups))
-    return math.fsum(values) / len(values)
+    """`best_step.measure` of a model's profiles of the rows."""
+    with answering(model):
+        given = profile.predict(model, tokenizer, rows["text"], questions)
+    found = profile.judge(rows["id"], *given, questions)
+    items = profiles.to_items(rows, questions)
+    return measure(items.merge(found, on=["id", "task", "emotion"], how="left"))
 
 
 def _tokenize(rows: Dataset, tokenizer) -> Dataset:
