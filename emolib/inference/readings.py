@@ -44,7 +44,7 @@ def tabulate(judged: pd.DataFrame) -> pd.DataFrame:
     for name, task, emotion, held, mean in columns.itertuples(index=False, name=None):
         row = texts.setdefault(name, {})
         if get(task).kind == "score":
-            row[emotion or "valence"] = mean
+            row[emotion if isinstance(emotion, str) else "valence"] = mean
         elif get(task).kind == "labels":
             row |= {f"has {label}": p for label, p in held.items()}
     return pd.DataFrame.from_dict(texts, orient="index")
@@ -97,10 +97,12 @@ def _read_distance(task, profiles, cuts):
 
 def _merge(task, profiles) -> pd.DataFrame:
     """Each label's probability, the highest where several of ours are one of theirs."""
-    names = {label: MERGED.get(label, (label,)) for label in task.labels if label != "neutral"}
-    return pd.DataFrame(
-        {k: profiles[[f"has {x}" for x in v]].max(axis=1) for k, v in names.items()}
-    )
+    found = {}
+    for label in task.labels:
+        if label != "neutral":
+            ours = [f"has {each}" for each in MERGED.get(label, (label,))]
+            found[label] = profiles[ours].max(axis=1)
+    return pd.DataFrame(found)
 
 
 def _read_likeliest(task, profiles, cuts):

@@ -76,9 +76,8 @@ class ProfileTrainer(SharedRows, SFTTrainer):
         with self.averaged():
             output = super().evaluation_loop(*given, **more)
             model = self.accelerator.unwrap_model(self.model)
-            output.metrics[METRIC] = score(
-                model, self.processing_class, self.validation, self.reader.questions
-            )
+            asked = self.processing_class, self.validation, self.reader.questions
+            output.metrics[METRIC] = score(model, *asked)
         return output
 
     @contextmanager
