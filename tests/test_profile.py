@@ -110,9 +110,10 @@ def test_class_is_cut_from_the_score():
     digits[:, 5] = 1  # 0.556, spread over 0.5 to 0.611
     found = {a[:2]: a[2:] for a in profile.read_answers(digits, np.zeros(11))}
     p, mean = found["EI-oc", "anger"]
-    assert mean == pytest.approx(5 / 9) and p["2"] == pytest.approx(1)
-    p, _ = found["EI-oc", "joy"]  # 0.5385 lies inside
+    assert mean == pytest.approx(2) and p["2"] == pytest.approx(1)
+    p, mean = found["EI-oc", "joy"]  # 0.5385 lies inside
     assert p["1"] == pytest.approx((0.5385 - 0.5) * 9) and sum(p.values()) == pytest.approx(1)
+    assert mean == pytest.approx(2 - p["1"])
 
 
 @pytest.mark.parametrize("name", profiles.CUTS)

@@ -140,7 +140,7 @@ def read_answers(
 
     `digits` [scores, 10] and `labels` [labels] as `predict` gives them for a text. A score's class
     comes from the same digits: each digit's share is spread evenly around its value and cut at
-    CUTS; its `mean` is the score's. Probabilities are by value, class or label.
+    CUTS. Probabilities are by value, class or label; the mean is that of values or classes.
     """
     found, held = [], {}
     rows, shares = iter(digits), iter(labels.tolist())
@@ -155,9 +155,9 @@ def read_answers(
         classes = CLASSES.get(task)
         if cuts := CUTS.get(f"{classes} {about}" if about else classes):
             below = np.interp(cuts, _EDGES, [0, *np.cumsum(p)])
-            parts = np.diff([0, *below, 1]).clip(0).tolist()
-            names = map(str, sorted(get(classes).classes))
-            found.append((classes, about, dict(zip(names, parts, strict=True)), mean))
+            parts, names = np.diff([0, *below, 1]).clip(0), sorted(get(classes).classes)
+            held = dict(zip(map(str, names), parts.tolist(), strict=True))
+            found.append((classes, about, held, float(parts @ names)))
     return [*found, *((task, None, chances, np.nan) for task, chances in held.items())]
 
 
