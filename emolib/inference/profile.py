@@ -143,11 +143,11 @@ def read_answers(
     CUTS. Probabilities are by value, class or label; the mean is that of values or classes.
     """
     found, held = [], {}
-    rows, shares = iter(digits), iter(labels.tolist())
+    rows, chances = iter(digits), iter(labels.tolist())
     for question in questions:
         task, about = question.task, question.about
         if not question.is_score:
-            held.setdefault(task, {})[about] = next(shares)
+            held.setdefault(task, {})[about] = next(chances)
             continue
         p = next(rows)
         mean = float(p @ DIGITS)
@@ -156,9 +156,9 @@ def read_answers(
         if cuts := CUTS.get(f"{classes} {about}" if about else classes):
             below = np.interp(cuts, _EDGES, [0, *np.cumsum(p)])
             parts, names = np.diff([0, *below, 1]).clip(0), sorted(get(classes).classes)
-            held = dict(zip(map(str, names), parts.tolist(), strict=True))
-            found.append((classes, about, held, float(parts @ names)))
-    return [*found, *((task, None, chances, np.nan) for task, chances in held.items())]
+            shares = dict(zip(map(str, names), parts.tolist(), strict=True))
+            found.append((classes, about, shares, float(parts @ names)))
+    return [*found, *((task, None, each, np.nan) for task, each in held.items())]
 
 
 def judge(
