@@ -3,6 +3,8 @@
 # make test-all    that and the slow tests (trainings, kills, Ray, the harness): what CI runs
 # make result      the adapter that emolib brings, trained, predictions on AEB, audited;
 #                  several hours on two cores (set EMOLIB_DATA)
+# make profile     the second adapter, one pass per text: trained, asked, calibrated; about two
+#                  hours and a half on two cores (set EMOLIB_DATA)
 # make result-check  scores the committed judgements again: numbers in the README and in
 #                  figures must be the same (set EMOLIB_DATA)
 # make reproduce   RUN=semeval_cpu: the same path on real data (set EMOLIB_DATA);
@@ -30,7 +32,7 @@ endif
 export TOKENIZERS_PARALLELISM := false
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test test-slow test-all result result-check reproduce lexicons figures notebooks bench speed llamacpp browser clean
+.PHONY: demo test test-slow test-all result profile result-check reproduce lexicons figures notebooks bench speed llamacpp browser clean
 
 # Notebooks 0 to 5; 0 runs beside 2, with a core each. 6 to 8 go deeper and are left to `test`.
 DEMO := HF_HUB_OFFLINE=1 $(BIN)/emolib run notebooks/runs/demo.yaml
@@ -52,7 +54,7 @@ test: $(VENV)/.done
 	$(BIN)/ruff format --check .
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile tests
 	rm -rf runs/sample
-	$(NBVAL) notebooks/0[26-8]*.ipynb notebooks/10*.ipynb & first=$$!; \
+	$(NBVAL) notebooks/0[26-8]*.ipynb notebooks/1*.ipynb & first=$$!; \
 	  $(NBVAL) notebooks/0[013-59]*.ipynb; second=$$?; wait $$first && exit $$second
 
 test-slow: $(VENV)/.done
@@ -75,8 +77,14 @@ result: $(VENV)/.done
 	$(BIN)/emolib run notebooks/runs/emo_smollm2_result.yaml --only 08
 	$(BIN)/emolib run notebooks/runs/paper.yaml --only 05
 
+# The second adapter, one pass per text: one training, every benchmark, the calibration.
+profile: $(VENV)/.done
+	$(BIN)/python -m emolib train notebooks/runs/emo_profile.yaml
+	$(BIN)/emolib run notebooks/runs/emo_profile.yaml --only 11
+
 result-check: $(VENV)/.done
-	EMOLIB_REQUIRE_REAL_DATA=1 HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -q -m 'not browser' tests/test_result.py
+	EMOLIB_REQUIRE_REAL_DATA=1 HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -q -m 'not browser' tests/test_result.py \
+	  tests/test_profile_result.py
 
 reproduce: $(VENV)/.done
 	$(BIN)/emolib run notebooks/runs/$(RUN).yaml $(foreach each,$(ONLY),--only $(each))

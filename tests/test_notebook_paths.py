@@ -1,4 +1,4 @@
-"""Notebooks 3, 4, 7 and 9 where their committed parameters do not lead, run in this process."""
+"""Notebooks 3, 4, 7, 9 and 11 where their committed parameters do not lead, in this process."""
 
 import builtins
 
@@ -6,8 +6,10 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 from test_notebooks import NOTEBOOKS
+from tuning import finetune
 
 from emolib import DataError, notebooks
+from emolib.data import profiles
 
 pytestmark = pytest.mark.slow
 
@@ -85,3 +87,30 @@ def test_notebook_9_names_a_label_that_it_cannot_read(tmp_path, place, label, re
     given = {"texts": str(table), "label_column": "mine", "low": 1.0, "high": 7.0}
     with pytest.raises(DataError, match=reason):
         run(9, **given, **place)
+
+
+@pytest.fixture(scope="module")
+def profile_run(tiny_model, tmp_path_factory):
+    """A finished run on profiles, of two steps."""
+    rows = [profiles.build(split, "sample").select(range(16)) for split in ("train", "dev")]
+    settings = {"prompt_form": "profile", "quantization": "", "max_steps": 2, "eval_steps": 1}
+    return str(finetune(*rows, tiny_model, tmp_path_factory.mktemp("profile") / "run", **settings))
+
+
+def test_notebook_11_asks_and_scores_every_benchmark(profile_run, place, tmp_path):
+    given = {"data": "sample", "benchmarks": "", "profiles_kept": False}
+    given |= {"profile_adapter": profile_run, "profile_answers": str(tmp_path / "answers.parquet")}
+    found = run(11, **given, **place)
+    tasks = found["scores"]["task"].unique()
+    assert set(tasks) == {*found["AAID"], *found["AEB_2"], *found["AEB_3"]}
+    fitted = found["calibration"].read(found["folder"] / "calibration.json")
+    assert fitted.rules == found["fitted"].rules and fitted.half_widths
+    scores = pd.read_csv(f"{place['figures']}/data/t_scores.csv")
+    assert set(scores["data"]) == {"sample"} and scores["rule"].notna().all()
+    again = run(11, **given | {"profiles_kept": True, "benchmarks": "SST SST5"}, **place)
+    assert set(again["scores"]["task"]) == {"SST", "SST5"}
+
+
+def test_notebook_11_refuses_answers_of_another_model(profile_run, place):
+    with pytest.raises(DataError, match="is another model's"):
+        run(11, profile_adapter=profile_run, **place)

@@ -29,7 +29,7 @@ def get_source(cell: dict) -> str:
 
 
 def test_notebooks_are_numbered_in_order():
-    assert [path.name[:2] for path in NOTEBOOKS] == [f"{n:02d}" for n in range(11)]
+    assert [path.name[:2] for path in NOTEBOOKS] == [f"{n:02d}" for n in range(12)]
 
 
 @each_notebook

@@ -1,0 +1,85 @@
+"""The bundled profile: its scores, calibration and figures are those of its kept answers."""
+
+import pandas as pd
+import pytest
+from conftest import ROOT
+
+from emolib import models
+from emolib.data import aeb, corpora
+from emolib.evaluation import (
+    calibration,
+    conformal,
+    decision_rules,
+    item_errors,
+    judgements,
+    metrics,
+)
+from emolib.inference import readings
+from emolib.models import weight_files
+from emolib.tasks import AAID, AEB_2, AEB_3, get
+
+NUMBERS = ROOT / "figures" / "data"
+ADAPTER = models.BUNDLED["emo-smollm2-135m-profile"]
+SAME = {"SST5": "SST", "EmoBank-A": "EmoBank-V", "EmoBank-D": "EmoBank-V"}
+SAME |= {"BRIGHTER-A": "BRIGHTER-B", "SemEval2026-A": "SemEval2026-V"}
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def kept():
+    return judgements.load(NUMBERS / "emo_profile_judgements.parquet")
+
+
+@pytest.fixture(scope="module")
+def known():
+    return pd.read_csv(NUMBERS / "emo_profile_scores.csv")
+
+
+@pytest.fixture(scope="module")
+def judged(kept, real_data):
+    """Development and test answers of AEB-1 with gold, and the rows."""
+    dev = pd.concat([corpora.read(task, "dev") for task in AAID], ignore_index=True)
+    found = {}
+    for split, frame in (("dev", dev), ("test", aeb.build(list(AAID)).to_pandas())):
+        own = kept[0][split].merge(frame[judgements.KEYS], on=judgements.KEYS)
+        found[split] = judgements.add_gold(own, frame), frame
+    return found
+
+
+def test_answers_are_the_shipped_adapters(kept):
+    assert kept[1]["adapter_weights"] == weight_files.hash_weights(ADAPTER / "adapter")
+
+
+def test_shipped_calibration_is_fitted_to_development_answers(judged):
+    dev, _ = judged["dev"]
+    shipped = calibration.read(ADAPTER / calibration.FILE)
+    assert shipped.rules == decision_rules.choose(dev)[0]
+    assert shipped.temperatures == calibration.fit_temperatures(dev)
+    assert shipped.half_widths == conformal.list_widths(conformal.fit_widths(dev))
+
+
+def test_scores_of_the_tuned_tasks_are_those_of_the_answers(judged, known):
+    test, frame = judged["test"]
+    decided = decision_rules.decide(test, calibration.read(ADAPTER / calibration.FILE).rules)
+    compared = item_errors.compare(frame, decided)
+    for task in AAID:
+        rows = compared[compared["task"] == task]
+        found = metrics.score(*metrics.take_columns(rows))
+        own = known[known["task"] == task].set_index("metric")["value"]
+        assert len(own) >= len(get(task).primary_metrics)
+        assert own.to_dict() == pytest.approx({name: found[name] for name in own.index}, abs=1e-6)
+
+
+@pytest.mark.parametrize("task", AEB_2 + AEB_3)
+def test_readings_of_the_answers_give_the_scores(kept, known, task, real_data):
+    own = known[known["task"] == task]
+    assert set(own["rule"]) == set(readings.RULES[task])
+    frame = aeb.build([task]).to_pandas()
+    table = readings.tabulate(kept[0][SAME.get(task, task)])
+    for rule in readings.RULES[task]:
+        given = frame[judgements.KEYS].assign(prediction=list(readings.read(task, table, rule)))
+        compared = item_errors.compare(frame, given)
+        found = metrics.score(*metrics.take_columns(compared))
+        values = own[own["rule"] == rule].set_index("metric")["value"]
+        expected = {name: found[name] for name in values.index}
+        assert values.to_dict() == pytest.approx(expected, abs=1e-6)
