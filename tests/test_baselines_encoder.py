@@ -54,6 +54,13 @@ def train(tiny, tmp_path):
     return call
 
 
+@pytest.mark.slow
+def test_corpus_without_a_dev_split_lends_a_tenth_of_its_training_rows(train, tmp_path):
+    found, _ = train("TDT")
+    assert len(found) == len(corpora.read("TDT", "test", "sample"))
+    assert runs.read(tmp_path / "run")["settings"]["data"].keys() == {"train", "dev", "test"}
+
+
 @pytest.fixture(scope="module")
 def trained(tiny, tmp_path_factory):
     """Task -> what `encoder` gives, and the run's folder."""

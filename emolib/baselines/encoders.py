@@ -62,7 +62,8 @@ def encoder(
     `Task.classes`, or a tuple of the labels with a probability of 0.5 or more. Rows are in the
     order of `corpora.read`; the model is a folder that transformers loads. `model` is an alias of
     `catalog.ENCODERS`, a Hub id or a folder. EI tasks have one model for all emotions, which reads
-    the emotion's name before the text. The epoch with the lowest dev loss counts. `run` None is
+    the emotion's name before the text. The epoch with the lowest dev loss counts; where the corpus
+    has no dev split, a tenth of its training rows, drawn by seed, is one. `run` None is
     runs/encoder-<task>. An interrupted run goes on from its last epoch and ends with the same
     predictions; a finished one is read back. DataError for an unknown task or setting, a model that
     cannot be loaded, a training that diverges, and a folder made otherwise.
@@ -71,7 +72,10 @@ def encoder(
     chosen = runs.read_settings(Settings, settings, "encoder", least, _CHOICES)
     if chosen.device == "cuda" and not torch.cuda.is_available():
         raise DataError("device is 'cuda', and torch finds no GPU")
-    frames = {split: corpora.read(task, split, data) for split in SPLITS}
+    frames = {split: corpora.read(task, split, data) for split in SPLITS if split in found.sizes}
+    if "dev" not in frames:  # a tenth of the training rows stands in
+        frames["dev"] = frames["train"].sample(frac=0.1, random_state=chosen.seed)
+        frames["train"] = frames["train"].drop(frames["dev"].index)
     frames["train"] = _draw(frames["train"], chosen)
     source = _resolve(str(model))
     identity = {key: value for key, value in asdict(chosen).items() if key != "progress"}
