@@ -24,6 +24,7 @@ def draw_speeds(name: str, data: Path):
     """Axes with a bar per contestant: median, whiskers from least to greatest."""
     rounds = pd.read_csv(data / f"bench_{name}.csv")
     summary = pd.read_csv(data / f"bench_{name}_summary.csv").set_index("contestant")
+    summary = summary[summary["ratio"] > 0.05]  # a lexicon would leave no room for the others
     order = summary["per_second"].sort_values(ascending=False).index
     axes = plt.subplots(figsize=(5.5, 0.42 * len(order) + 0.8))[1]
     colors = [sns.color_palette()[0 if who.startswith("emolib") else 7] for who in order]
@@ -33,7 +34,7 @@ def draw_speeds(name: str, data: Path):
     axes.barh(order, middle, color=colors, xerr=spread, ecolor="0.3", capsize=2)
     for place, who in enumerate(order):
         ratio = summary.loc[who, "ratio"]
-        text = f" {middle[who]:.1f}" + ("" if 0.999 < ratio < 1.001 else f"  ({ratio:.1f}×)")
+        text = f" {middle[who]:.1f}" + (f"  ({ratio:.1f}×)" if ratio > 1.001 else "")
         axes.text(range_of.loc[who, "max"], place, text, va="center", fontsize="small")
     axes.invert_yaxis()
     axes.set(xlabel=WHAT[name], xlim=(0, 1.25 * range_of["max"].max()))
