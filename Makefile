@@ -80,7 +80,11 @@ result: $(VENV)/.done
 # The second adapter, one pass per text: one training, every benchmark, the calibration.
 profile: $(VENV)/.done
 	$(BIN)/python -m emolib train notebooks/runs/emo_profile.yaml
+	rm -rf emolib/adapters/emo-smollm2-135m-profile
+	$(BIN)/emolib export runs/emo_profile/finetune emolib/adapters/emo-smollm2-135m-profile
 	$(BIN)/emolib run notebooks/runs/emo_profile.yaml --only 11
+	cp runs/emo_profile/profiles_emo_profile/calibration.json emolib/adapters/emo-smollm2-135m-profile/
+	$(BIN)/emolib run notebooks/runs/paper.yaml --only 05
 
 result-check: $(VENV)/.done
 	EMOLIB_REQUIRE_REAL_DATA=1 HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -q -m 'not browser' tests/test_result.py \

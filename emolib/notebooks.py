@@ -26,7 +26,7 @@ _ABOVE_ZERO = ("epochs", "learning_rate", "max_length", "batch_size", "micro_bat
 _ABOVE_ZERO += ("lora_alpha", "eval_steps", "patience", "encoder_epochs")
 _NOT_NEGATIVE = ("seed", "train_rows", "validation_rows", "lora_rank", "lora_dropout", "shots")
 _NOT_NEGATIVE += ("regression_weight", "items_per_group", "worst", "bars", "marks", "frames")
-_NOT_NEGATIVE += ("held_out",)
+_NOT_NEGATIVE += ("held_out", "weight_average", "absence_weight")
 LEFT_OUT = ("nbval-skip", "look", "solution")  # tags of cells that `train` leaves out
 
 

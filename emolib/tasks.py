@@ -1,8 +1,8 @@
 """The tasks, one row each. Every other module reads what it needs from here.
 
-Names are those of the released benchmark. Ranges, classes and emotions are the corpora's own
-(emolib/data/corpora names each publisher), sizes are Tables 1 and 3 of the EmoLLMs paper, counted
-again on the corpora's files.
+Names are those of the released benchmark, but for AEB-3, which is ours. Ranges, classes and
+emotions are the corpora's own (emolib/data/corpora names each publisher), sizes are Tables 1 and 3
+of the EmoLLMs paper, counted again on the corpora's files.
 """
 
 from dataclasses import dataclass, field

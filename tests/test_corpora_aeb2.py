@@ -184,7 +184,7 @@ def test_download_that_fails_says_both_ways(no_folder, monkeypatch, task):
 
 
 def test_corpus_without_an_address_says_so(no_folder):
-    with pytest.raises(DataError, match="lasting address, of which none"):
+    with pytest.raises(DataError, match="no address is known"):
         corpora.read("TDT", "test")
 
 

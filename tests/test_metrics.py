@@ -369,6 +369,6 @@ def test_authors_are_correlated_within_and_between():
     assert found["within"] == pytest.approx(0.5) and found["between"] == pytest.approx(between)
     combined = np.tanh((np.arctanh(0.5) + np.arctanh(between)) / 2)
     assert found["composite"] == pytest.approx(combined)
-    constant = metrics.correlate_authors(gold, [1] * 6, authors)
+    constant = metrics.correlate_authors(gold, [0.1] * 6, authors)
     assert constant == {"within": 0, "between": 0, "composite": 0}
     assert metrics.correlate_authors(gold, predicted, authors)["within"] == pytest.approx(1)

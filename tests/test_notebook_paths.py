@@ -97,17 +97,19 @@ def profile_run(tiny_model, tmp_path_factory):
     return str(finetune(*rows, tiny_model, tmp_path_factory.mktemp("profile") / "run", **settings))
 
 
-def test_notebook_11_asks_and_scores_every_benchmark(profile_run, place, tmp_path):
+def test_notebook_11_asks_and_scores_every_benchmark(profile_run, place):
     given = {"data": "sample", "benchmarks": "", "profiles_kept": False}
-    given |= {"profile_adapter": profile_run, "profile_answers": str(tmp_path / "answers.parquet")}
+    given |= {"profile_adapter": profile_run}
     found = run(11, **given, **place)
     tasks = found["scores"]["task"].unique()
     assert set(tasks) == {*found["AAID"], *found["AEB_2"], *found["AEB_3"]}
     fitted = found["calibration"].read(found["folder"] / "calibration.json")
     assert fitted.rules == found["fitted"].rules and fitted.half_widths
-    scores = pd.read_csv(f"{place['figures']}/data/t_scores.csv")
+    scores = pd.read_csv(f"{place['figures']}/data/t_readings_scores.csv")
     assert set(scores["data"]) == {"sample"} and scores["rule"].notna().all()
-    again = run(11, **given | {"profiles_kept": True, "benchmarks": "SST SST5"}, **place)
+    kept = {"profile_answers": f"{place['figures']}/data/t_judgements.parquet"}
+    kept |= {"profiles_kept": True, "benchmarks": "SST SST5"}
+    again = run(11, **given | kept, **place)
     assert set(again["scores"]["task"]) == {"SST", "SST5"}
 
 

@@ -20,8 +20,6 @@ from emolib.tasks import AAID, AEB_2, AEB_3, get
 
 NUMBERS = ROOT / "figures" / "data"
 ADAPTER = models.BUNDLED["emo-smollm2-135m-profile"]
-SAME = {"SST5": "SST", "EmoBank-A": "EmoBank-V", "EmoBank-D": "EmoBank-V"}
-SAME |= {"BRIGHTER-A": "BRIGHTER-B", "SemEval2026-A": "SemEval2026-V"}
 pytestmark = pytest.mark.slow
 
 
@@ -32,7 +30,7 @@ def kept():
 
 @pytest.fixture(scope="module")
 def known():
-    return pd.read_csv(NUMBERS / "emo_profile_scores.csv")
+    return pd.read_csv(NUMBERS / "emo_profile_readings_scores.csv")
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +73,7 @@ def test_readings_of_the_answers_give_the_scores(kept, known, task, real_data):
     own = known[known["task"] == task]
     assert set(own["rule"]) == set(readings.RULES[task])
     frame = aeb.build([task]).to_pandas()
-    table = readings.tabulate(kept[0][SAME.get(task, task)])
+    table = readings.tabulate(kept[0][readings.SAME.get(task, task)])
     for rule in readings.RULES[task]:
         given = frame[judgements.KEYS].assign(prediction=list(readings.read(task, table, rule)))
         compared = item_errors.compare(frame, given)

@@ -317,9 +317,9 @@ def test_example_of_a_profile_reads_the_score_that_annotate_gives(
     files.write_json(copy / "run.json", record)
     text = push(copy, tmp_path / "out").text
     assert "end of every question" in text and "--form profile" in text
-    code = text.partition("prompt = ")[2].partition("```")[0]
+    code = "question = " + text.partition("question = ")[2].partition("```")[0]
     model, tokenizer = models.load(tiny_model, device="cpu")
-    exec(f"prompt = {code}", {"model": model, "tokenizer": tokenizer})
+    exec(code, {"model": model, "tokenizer": tokenizer, "torch": torch})
     digits, _ = profile.predict(model, tokenizer, ["I got the job!!!"])
     assert float(capsys.readouterr().out) == pytest.approx(digits[0, 4] @ profile.DIGITS, abs=1e-5)
 

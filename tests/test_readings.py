@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from emolib import DataError
 from emolib.data import corpora, profiles
 from emolib.evaluation import metrics
 from emolib.inference import profile, readings
@@ -42,8 +43,6 @@ def test_classes_are_cut_from_valence(table):
     assert by_cuts.tolist() == [4, 0, 2]  # 0.2 ends class 0
     rule = "valence at V-oc's cuts"
     assert readings.read("TDT", table, rule).tolist() == [1, -1, 0]
-    moved = {"V-oc": [0.1, 0.1, 0.1, 0.45, 0.5, 0.6]}
-    assert readings.read("TDT", table, rule, moved).tolist() == [1, 0, 1]
 
 
 def test_quintiles_give_every_class_a_fifth():
@@ -57,7 +56,8 @@ def test_labels_are_merged_into_those_of_the_task(table):
     assert likeliest.tolist() == [("joy",), ("anger",), ("neutral",)]
     several = readings.read("GoEmotions", table, "list of labels")
     assert several.tolist() == [("joy",), ("anger", "fear"), ("neutral",)]
-    assert readings.read("BRIGHTER-A", table, "list of labels")["c"] == ()
+    narrow = table.assign(**{"has joy": 0.2})
+    assert readings.read("BRIGHTER-A", narrow, "list of labels")["a"] == ()  # love is no joy there
 
 
 def test_emotions_follow_one_another_as_in_the_corpus(table):
@@ -96,3 +96,9 @@ def test_every_label_has_its_place():
     assert set(readings.SPACE) == set(LABELS)
     assert set(readings.RULES) == {*AEB_2, *AEB_3}
     assert profiles.CUTS["V-oc"][2:4] == (0.428, 0.6095)
+
+
+@pytest.mark.parametrize(("task", "rule"), [("E-c", "list of labels"), ("SST5", "a guess")])
+def test_rule_that_is_not_there_is_named(table, task, rule):
+    with pytest.raises(DataError, match=rule):
+        readings.read(task, table, rule)

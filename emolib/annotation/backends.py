@@ -53,6 +53,8 @@ class LanguageModel:
         self.shared = tree_attention.fits(self.model, self.tokenizer)
         self.chosen, about = chosen, dict(self.model.settings)
         self.form = chosen.form or about["prompt_form"] or "paper"
+        if self.form == PROFILE and not (self.shared and hasattr(self.model, "modules")):
+            raise DataError(f"form 'profile': {name} cannot share rows, or is read by llama.cpp")
         self.questions = []
         for task in tasks:
             about_task = {"task": task, "instruction": instructions(task)[0]}

@@ -72,9 +72,11 @@ def encoder(
     chosen = runs.read_settings(Settings, settings, "encoder", least, _CHOICES)
     if chosen.device == "cuda" and not torch.cuda.is_available():
         raise DataError("device is 'cuda', and torch finds no GPU")
-    frames = {split: corpora.read(task, split, data) for split in SPLITS if split in found.sizes}
+    own = [split for split in SPLITS if split in found.sizes or split != "dev"]
+    frames = {split: corpora.read(task, split, data) for split in own}
     if "dev" not in frames:  # a tenth of the training rows stands in
-        frames["dev"] = frames["train"].sample(frac=0.1, random_state=chosen.seed)
+        size = max(1, len(frames["train"]) // 10)
+        frames["dev"] = frames["train"].sample(size, random_state=chosen.seed)
         frames["train"] = frames["train"].drop(frames["dev"].index)
     frames["train"] = _draw(frames["train"], chosen)
     source = _resolve(str(model))

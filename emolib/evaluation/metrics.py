@@ -76,14 +76,20 @@ def correlate_authors(
     """Pearson's r "within" authors, "between" them and both combined ("composite"), in [-1, 1].
 
     As SemEval-2026 Task 2 ranks subtask 1: the mean r over authors whose ratings differ; r of the
-    authors' means; the mean of both on Fisher's z scale.
+    authors' means; the mean of both on Fisher's z scale. DataError for unequal lengths, and where
+    no author's ratings differ.
     """
-    table = pd.DataFrame({"author": authors, "gold": gold, "predicted": predicted})
+    if not len(gold) == len(predicted) == len(authors):
+        raise DataError("gold, predictions and authors are not of one length")
+    table = pd.DataFrame({"author": list(authors), "gold": gold, "predicted": list(predicted)})
     parts = table.groupby("author")[["gold", "predicted"]]
     varied = [part.to_numpy().T for _, part in parts if np.ptp(part["gold"])]
+    if not varied:
+        raise DataError("no author has two texts whose ratings differ")
     within = float(np.mean([_pearson(*part) for part in varied]))
-    between = _pearson(*parts.mean().to_numpy().T)
-    composite = float(np.tanh(np.mean(np.arctanh([within, between]))))
+    between = _pearson(*parts.mean().round(12).to_numpy().T)  # means of a constant are one number
+    both = np.clip([within, between], -1 + 1e-12, 1 - 1e-12)
+    composite = float(np.tanh(np.arctanh(both).mean()))
     return {"within": within, "between": between, "composite": composite}
 
 

@@ -55,9 +55,15 @@ class Reader:
         `hidden`: states at the questions' ends, [..., questions, width]. Softmax over the ten
         digits alone, and yes against no; in float32, gradients pass.
         """
-        digits = constrained.score(hidden[..., self.scores, :], head, self.digits)
-        binary = constrained.score(hidden[..., self.labels, :], head, self.binary).float()
-        return digits.float().log_softmax(-1), binary[..., 1] - binary[..., 0]
+        digits = _score(hidden[..., self.scores, :], head, self.digits)
+        binary = _score(hidden[..., self.labels, :], head, self.binary)
+        return digits.log_softmax(-1), binary[..., 1] - binary[..., 0]
+
+
+def _score(hidden: torch.Tensor, head, tokens: list[int]) -> torch.Tensor:
+    """Logits of some tokens in float32: bfloat16 would round probabilities by some percent."""
+    bias = head.bias[tokens].float() if getattr(head, "bias", None) is not None else None
+    return torch.nn.functional.linear(hidden.float(), head.weight[tokens].float(), bias)
 
 
 def make_reader(tokenizer, questions: Sequence[Question] = QUESTIONS) -> Reader:

@@ -6,11 +6,13 @@ rule with a name: no training, and nothing chosen on the data set's own answers.
 rules; each is a row of a table under its own name.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
 
+from emolib import DataError
+from emolib.data.profiles import CUTS
 from emolib.tasks import THRESHOLD, get
 
 # Valence, arousal and dominance of the words, 0 to 1: NRC VAD lexicon (Mohammad 2018), as used to
@@ -30,7 +32,10 @@ SPACE = {
 }
 SST_CUTS = (0.2, 0.4, 0.6, 0.8)  # Socher et al. 2013: classes end with their cut
 # GoEmotions' joy takes in love and optimism (its authors' own mapping, see its reader).
-MERGED = {"joy": ("joy", "love", "optimism")}
+MERGED = {"GoEmotions": {"joy": ("joy", "love", "optimism")}}
+# Tasks that ask about the texts of another one.
+SAME = {"SST5": "SST", "EmoBank-A": "EmoBank-V", "EmoBank-D": "EmoBank-V"}
+SAME |= {"BRIGHTER-A": "BRIGHTER-B", "SemEval2026-A": "SemEval2026-V"}
 
 
 def tabulate(judged: pd.DataFrame) -> pd.DataFrame:
@@ -50,31 +55,32 @@ def tabulate(judged: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame.from_dict(texts, orient="index")
 
 
-def read(task: str, profiles: pd.DataFrame, rule: str, cuts: Mapping | None = None) -> pd.Series:
+def read(task: str, profiles: pd.DataFrame, rule: str) -> pd.Series:
     """A task's answers about all texts of `tabulate`, as `metrics` takes them, by a rule of RULES.
 
-    Index: the texts' ids; for a task with emotions one after the other, as in its corpus. `cuts`:
-    cut points chosen on development data (`decision_rules.Rules.cuts`), by default those of the
-    training files. What a rule takes from the batch says so in its name.
+    Index: the texts' ids; for a task with emotions one after the other, as in its corpus. What a
+    rule takes from the batch says so in its name. DataError for a task or rule that is not there.
     """
-    from emolib.data.profiles import CUTS
-
-    found = RULES[task][rule](get(task), profiles, dict(CUTS) | dict(cuts or {}))
+    if rule not in RULES.get(task, {}):
+        known = RULES.get(task, RULES)
+        raise DataError(f"{task}: no rule {rule!r} to read it by: there are {', '.join(known)}")
+    found = RULES[task][rule](get(task), profiles)
     if get(task).kind == "score":  # each between the ends of its range
         low, high = get(task).range
         found = low + (high - low) * found.clip(0, 1)
     return found
 
 
-def _read_valence(task, profiles, cuts):
+def _read_valence(task, profiles):
     return profiles["valence"]
 
 
 def _read_class(thresholds: Callable, side: str = "right"):
     """The class of valence between ascending cut points."""
 
-    def rule(task, profiles, cuts):
-        places = np.searchsorted(thresholds(profiles["valence"], cuts), profiles["valence"], side)
+    def rule(task, profiles):
+        valence = profiles["valence"]
+        places = np.searchsorted(thresholds(valence), valence, side)
         return pd.Series(np.array(sorted(task.classes))[places], profiles.index)
 
     return rule
@@ -83,36 +89,36 @@ def _read_class(thresholds: Callable, side: str = "right"):
 def _read_place(dimension: int):
     """Where a text's emotions lie: the mean of their places, weighted by their probabilities."""
 
-    def rule(task, profiles, cuts):
-        weights = profiles[[f"has {label}" for label in SPACE]]
+    def rule(task, profiles):
+        weights = profiles[[f"has {label}" for label in SPACE]].clip(lower=1e-4)
         places = [place[dimension] for place in SPACE.values()]
         return weights.mul(places, axis=1).sum(axis=1) / weights.sum(axis=1)
 
     return rule
 
 
-def _read_distance(task, profiles, cuts):
+def _read_distance(task, profiles):
     return (2 * profiles["valence"] - 1).abs()
 
 
 def _merge(task, profiles) -> pd.DataFrame:
     """Each label's probability, the highest where several of ours are one of theirs."""
-    found = {}
+    found, names = {}, MERGED.get(task.name, {})
     for label in task.labels:
         if label != "neutral":
-            ours = [f"has {each}" for each in MERGED.get(label, (label,))]
+            ours = [f"has {each}" for each in names.get(label, (label,))]
             found[label] = profiles[ours].max(axis=1)
     return pd.DataFrame(found)
 
 
-def _read_likeliest(task, profiles, cuts):
+def _read_likeliest(task, profiles):
     """The likeliest label, or neutral where none is more probable than not."""
     held = _merge(task, profiles)
     chosen = held.idxmax(axis=1).where(held.max(axis=1) >= THRESHOLD, "neutral")
     return chosen.map(lambda label: (label,))
 
 
-def _read_list(task, profiles, cuts):
+def _read_list(task, profiles):
     """All labels more probable than not; neutral, where the task has it, if there is none."""
     held = _merge(task, profiles) >= THRESHOLD
     empty = ("neutral",) if "neutral" in task.labels else ()
@@ -122,7 +128,7 @@ def _read_list(task, profiles, cuts):
 def _read_emotions(combine: Callable):
     """Every emotion's value, one emotion after the other; surprise has no intensity of its own."""
 
-    def rule(task, profiles, cuts):
+    def rule(task, profiles):
         present = [profiles[f"has {emotion}"] for emotion in task.emotions]
         strong = [profiles.get(emotion) for emotion in task.emotions]
         pairs = zip(present, strong, strict=True)
@@ -138,10 +144,10 @@ RULES: dict[str, dict[str, Callable]] = {
     **dict.fromkeys(("EmoBank-A", "SemEval2026-A"), _AROUSAL),
     "EmoBank-D": {"place of the emotions": _read_place(2)},
     "SST5": {
-        "valence at SST's cuts": _read_class(lambda valence, cuts: SST_CUTS, "left"),
-        "valence at the batch's quintiles": _read_class(lambda v, cuts: v.quantile(SST_CUTS)),
+        "valence at SST's cuts": _read_class(lambda valence: SST_CUTS, "left"),
+        "valence at the batch's quintiles": _read_class(lambda valence: valence.quantile(SST_CUTS)),
     },
-    "TDT": {"valence at V-oc's cuts": _read_class(lambda valence, cuts: cuts["V-oc"][2:4])},
+    "TDT": {"valence at V-oc's cuts": _read_class(lambda valence: CUTS["V-oc"][2:4])},
     "GoEmotions": {"likeliest label": _read_likeliest, "list of labels": _read_list},
     "BRIGHTER-A": {"list of labels": _read_list},
     "BRIGHTER-B": {

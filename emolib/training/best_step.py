@@ -40,8 +40,12 @@ class ScoredEvaluation:
         output = super().evaluation_loop(*given, **more)
         if self.args.metric_for_best_model == METRIC:
             model = self.accelerator.unwrap_model(self.model)
-            output.metrics[METRIC] = score(model, self.processing_class, self.validation)
+            output.metrics[METRIC] = self.score(model)
         return output
+
+    def score(self, model) -> float:
+        """The score of the model's answers to the validation rows."""
+        return score(model, self.processing_class, self.validation)
 
 
 def score(model, tokenizer, rows) -> float:

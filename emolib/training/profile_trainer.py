@@ -15,7 +15,7 @@ from trl import SFTTrainer
 from emolib import DataError
 from emolib.data import profiles
 from emolib.inference import profile, tree_attention
-from emolib.training.best_step import METRIC, answering, measure
+from emolib.training.best_step import ScoredEvaluation, answering, measure
 from emolib.training.record import count_processes, explaining
 from emolib.training.sft_trainer import make_float32
 from emolib.training.shared_batches import SharedRows
@@ -23,13 +23,14 @@ from emolib.training.shared_batches import SharedRows
 AVERAGE = "average.safetensors"  # beside a checkpoint's weights
 
 
-class ProfileTrainer(SharedRows, SFTTrainer):
+class ProfileTrainer(ScoredEvaluation, SharedRows, SFTTrainer):
     """SFTTrainer whose rows are texts and whose loss is that of their profiles. What it overrides:
 
     - the collator and `compute_loss`: a micro-batch is one row of tokens, see `profile.Reader`, and
       the loss that of `measure_loss`;
     - the weights that are evaluated and kept: an exponential moving average over the steps, saved
-      with every checkpoint. `average` is its decay (0: no average), reached step by step;
+      with every checkpoint. `average` is its decay (0: no average), which grows with the steps, so
+      that 0.995 counts from some 1,800 steps on;
     - the adapter's number type: float32 from the start, see `sft_trainer`.
 
     `train_dataset` and `eval_dataset` are rows as `profiles.build` gives them. `weights` are those
@@ -64,21 +65,21 @@ class ProfileTrainer(SharedRows, SFTTrainer):
         whole = self.accelerator.unwrap_model(model)
         with self.autocast():
             hidden = tree_attention.encode(whole, inputs["forest"])[inputs["places"]]
-            measured = self.reader.measure(hidden, tree_attention.take_body(whole)[1])
+        measured = self.reader.measure(hidden, tree_attention.take_body(whole)[1])
         gold, ceiling = inputs["gold"], inputs["ceiling"]
         loss = measure_loss(self.reader, *measured, gold, ceiling, **self.loss_weights)
-        if kwargs.get("num_items_in_batch") is not None:  # nobody else divides then
-            loss = loss / self.args.gradient_accumulation_steps
+        if self.model.training and kwargs.get("num_items_in_batch") is not None:
+            loss = loss / self.current_gradient_accumulation_steps  # nobody else divides then
         return (loss, {"loss": loss}) if return_outputs else loss
 
     def evaluation_loop(self, *given, **more):
-        """The trainer's own evaluation of the averaged weights, with `eval_score` among it."""
+        """The evaluation of the averaged weights."""
         with self.averaged():
-            output = super().evaluation_loop(*given, **more)
-            model = self.accelerator.unwrap_model(self.model)
-            asked = self.processing_class, self.validation, self.reader.questions
-            output.metrics[METRIC] = score(model, *asked)
-        return output
+            return super().evaluation_loop(*given, **more)
+
+    def score(self, model) -> float:
+        """The score of the model's profiles of the validation rows."""
+        return score(model, self.processing_class, self.validation, self.reader.questions)
 
     @contextmanager
     def averaged(self):
@@ -119,6 +120,11 @@ class ProfileTrainer(SharedRows, SFTTrainer):
 class _Averaging(TrainerCallback):
     def __init__(self, trainer: ProfileTrainer):
         self.trainer = trainer
+
+    def on_train_begin(self, args, state, control, **_):
+        """Forgets an attempt that ran out of memory before its first checkpoint."""
+        if not state.global_step:
+            self.trainer.average.n_averaged.zero_()
 
     def on_step_end(self, args, state, control, **_):
         """Takes the step's weights into the average."""

@@ -37,7 +37,7 @@ def fetch(corpus: str) -> Path:
     if corpus == "vader":
         return _fetch_vader(folder)
     if corpus not in ADDRESSES:
-        raise _explain(corpus, "its publisher's lasting address, of which none is known")
+        raise _explain(corpus, "its publisher (no address is known that will last)")
     for address in ADDRESSES[corpus]:
         known = f"sha256:{_SHA256[address]}" if address in _SHA256 else None
         unzip = pooch.Unzip(extract_dir="files") if address.endswith(".zip") else None
