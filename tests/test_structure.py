@@ -71,8 +71,9 @@ def test_no_room_has_more_than_ten_modules():
 
 def test_library_is_thin():
     lines = sum(path.read_text(encoding="utf-8").count("\n") for path in MODULES)
-    # 9,000 until issue 20: ratings, estimates, formats, sentences, codebooks, a page.
-    assert lines <= 12_300
+    # 9,000 until issue 20: ratings, estimates, formats, sentences, codebooks, a page. 12,300 until
+    # issue 18: profiles, their trainer, two benchmarks, readings. Stacked regression is to go.
+    assert lines <= 13_150
 
 
 def test_picture_names_every_module():

@@ -79,10 +79,8 @@ def predict(
     form, trained_on = form_of(rows[0]["prompt"]), loaded.get("prompt_form")
     if trained_on and form != trained_on:
         both = f"the prompts are in the form {form!r}, the adapter was trained on {trained_on!r}"
-        how = (
-            f"build the rows with form={trained_on!r}" if trained_on in FORMS else "see notebook 11"
-        )
-        raise DataError(f"{both}: {how}")
+        how = f"build the rows with form={trained_on!r}"
+        raise DataError(f"{both}: {how if trained_on in FORMS else 'notebook 11 asks it'}")
     loaded.pop("adapter", None)  # its weights are named by their hash
     identity = {"rows": {"rows": len(rows), "sha256": files.hash_rows(rows)}} | loaded
     identity |= {key: value for key, value in asdict(chosen).items() if key != "progress"}
