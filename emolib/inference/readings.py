@@ -90,7 +90,7 @@ def _read_place(dimension: int):
     """Where a text's emotions lie: the mean of their places, weighted by their probabilities."""
 
     def rule(task, profiles):
-        weights = profiles[[f"has {label}" for label in SPACE]].clip(lower=1e-4)
+        weights = profiles[[f"has {label}" for label in SPACE]].clip(lower=1e-9)
         places = [place[dimension] for place in SPACE.values()]
         return weights.mul(places, axis=1).sum(axis=1) / weights.sum(axis=1)
 
