@@ -1,5 +1,6 @@
 """The bundled profile: its scores, calibration and figures are those of its kept answers."""
 
+import markdown
 import pandas as pd
 import pytest
 from conftest import ROOT
@@ -16,7 +17,7 @@ from emolib.evaluation import (
 )
 from emolib.inference import readings
 from emolib.models import weight_files
-from emolib.tasks import AAID, AEB_2, AEB_3, get
+from emolib.tasks import AAID, AEB_2, AEB_3, METRIC_NAMES, get
 
 NUMBERS = ROOT / "figures" / "data"
 ADAPTER = models.BUNDLED["emo-smollm2-135m-profile"]
@@ -81,3 +82,15 @@ def test_readings_of_the_answers_give_the_scores(kept, known, task, real_data):
         values = own[own["rule"] == rule].set_index("metric")["value"]
         expected = {name: found[name] for name in values.index}
         assert values.to_dict() == pytest.approx(expected, abs=1e-6)
+
+
+def test_page_shows_every_reading(known):
+    lines = markdown.read_marked("readings")
+    shown = {(line["task"], line["rule"]): line for line in lines}
+    own = known[known["task"].isin(AEB_2 + AEB_3)]
+    own = own[~own["metric"].str.contains(".", regex=False)]
+    assert set(shown) == set(zip(own["task"], own["rule"], strict=True))
+    for row in own.itertuples():
+        text = f"{METRIC_NAMES[row.metric]} {row.value:.3f} [{row.low:.3f}, {row.high:.3f}]"
+        assert text in shown[row.task, row.rule]["score [95 % interval]"]
+        assert shown[row.task, row.rule]["n"] == f"{row.n:,}"
