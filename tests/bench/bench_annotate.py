@@ -56,12 +56,13 @@ def load_annotator(model: str, dtype: str | None):
 def make_encoder():
     """A base-size encoder with random weights, and a tokenizer."""
     import torch
-    from transformers import BertConfig, BertForSequenceClassification
+    from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
 
-    from emolib import models
+    from emolib.models import catalog
 
     torch.manual_seed(0)
-    tokenizer = models.load_tokenizer("minilm")
+    place = catalog.locate_package(catalog.ENCODERS["minilm"])
+    tokenizer = AutoTokenizer.from_pretrained(place)
     config = BertConfig(vocab_size=len(tokenizer), num_labels=HEADS)
     return BertForSequenceClassification(config).eval(), tokenizer
 
@@ -89,7 +90,7 @@ def load_onnx(int8: bool):
     model, tokenizer = make_encoder()
     folder = Path(tempfile.mkdtemp())
     example = dict(tokenizer(["one", "one and two"], padding=True, return_tensors="pt"))
-    names = ("input_ids", "attention_mask")
+    names = ["input_ids", "attention_mask"]
     axes = {name: {0: "texts", 1: "tokens"} for name in names}
     given = tuple(example[name] for name in names)
     how = {"input_names": names, "output_names": ["logits"], "dynamic_axes": axes}
