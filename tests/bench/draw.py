@@ -47,7 +47,9 @@ def tabulate(name: str, data: Path) -> str:
     summary = summary.sort_values("per_second", ascending=False)
     lines = [f"| | {WHAT[name]} | emolib is | peak memory, GiB |", "|---|---|---|---|"]
     for row in summary.itertuples():
-        times = f"{row.ratio:.1f} × [{row.ratio_min:.1f}, {row.ratio_max:.1f}]"
+        ratios = row.ratio, row.ratio_min, row.ratio_max
+        least, *reach = (f"{each:.1f}" if each >= 1 else f"{each:.2g}" for each in ratios)
+        times = f"{least} × [{', '.join(reach)}]"
         times = "" if row.contestant == OURS.get(name, "emolib") else times
         speed, peak = f"{row.per_second:.1f}", f"{row.peak_gib:.2f}"
         lines.append(f"| {row.contestant} | {speed} | {times} | {peak} |")
