@@ -3,8 +3,8 @@
 A profile (`profile.predict`) says how strong four emotions are, how positive a text is, and which
 of eleven emotions it holds. A data set that asks something else about the text gets its answer by a
 rule that has no numbers of its own: nothing is fitted. A task may have several rules; each is a row
-of a table under its own name. Two were first seen to work on test answers of an earlier adapter, and
-their rows are no blind test: SST5's quintiles and GoEmotions' likeliest label.
+of a table under its own name. Two were first seen to work on test answers of an earlier adapter, so
+that their rows are no blind test: SST5's quintiles and GoEmotions' likeliest label.
 """
 
 from collections.abc import Callable
