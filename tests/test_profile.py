@@ -10,7 +10,7 @@ from emolib import DataError, models
 from emolib.annotation.annotate import Annotator
 from emolib.data import corpora, profiles
 from emolib.inference import profile
-from emolib.training import profile_trainer
+from emolib.training import best_step, profile_trainer
 
 TEXTS = ["I got the job!!!", "Her chair is still at the table.", "Bus 12 leaves at 8:15."]
 
@@ -232,3 +232,12 @@ def test_fewer_tasks_give_the_same_values(tuned):
     some = Annotator(str(tuned), tasks=["V-oc", "E-c"], **settings)(TEXTS)
     kept = [name for name in some if name not in ("text", "reason")]
     assert kept[0] == "valence_class" and some[kept].equals(whole[kept])
+
+
+def test_validation_score_counts_tasks_without_an_emotion(rows):
+    items = profiles.to_items(rows[1])
+    items["mean"] = [gold if isinstance(gold, float) else np.nan for gold in items["gold"]]
+    items["prediction"] = items["gold"]
+    assert best_step.measure(items) == pytest.approx(1)
+    items.loc[items["task"] == "V-reg", "mean"] *= -1
+    assert best_step.measure(items) == pytest.approx(1 / 3)
