@@ -80,6 +80,7 @@ result: $(VENV)/.done
 # The second adapter, one pass per text: one training, every benchmark, the calibration.
 profile: $(VENV)/.done
 	$(BIN)/python -m emolib train notebooks/runs/emo_profile.yaml
+	cp runs/emo_profile/finetune/log.csv figures/data/emo_profile_log.csv
 	rm -rf emolib/adapters/emo-smollm2-135m-profile
 	$(BIN)/emolib export runs/emo_profile/finetune emolib/adapters/emo-smollm2-135m-profile
 	$(BIN)/emolib run notebooks/runs/emo_profile.yaml --only 11
