@@ -85,6 +85,7 @@ profile: $(VENV)/.done
 	$(BIN)/emolib export runs/emo_profile/finetune emolib/adapters/emo-smollm2-135m-profile
 	$(BIN)/emolib run notebooks/runs/emo_profile.yaml --only 11
 	cp runs/emo_profile/profiles_emo_profile/calibration.json emolib/adapters/emo-smollm2-135m-profile/
+	$(BIN)/emolib run notebooks/runs/emo_profile_audit.yaml --only 08
 	$(BIN)/emolib run notebooks/runs/paper.yaml --only 05
 
 result-check: $(VENV)/.done

@@ -1,15 +1,18 @@
-"""Notebooks 3, 4, 7, 9 and 11 where their committed parameters do not lead, in this process."""
+"""Notebooks 3, 4, 7, 8, 9 and 11 where their committed parameters do not lead, in this process."""
 
 import builtins
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 import pytest
 from test_notebooks import NOTEBOOKS
 from tuning import finetune
 
+import emolib
 from emolib import DataError, notebooks
 from emolib.data import profiles
+from emolib.tasks import EMOTIONS
 
 pytestmark = pytest.mark.slow
 
@@ -116,3 +119,12 @@ def test_notebook_11_asks_and_scores_every_benchmark(profile_run, place):
 def test_notebook_11_refuses_answers_of_another_model(profile_run, place):
     with pytest.raises(DataError, match="is another model's"):
         run(11, profile_adapter=profile_run, **place)
+
+
+def test_notebook_8_audits_a_model_tuned_on_profiles(profile_run, place):
+    found = run(8, model=profile_run, lexicons="", frames=1, **place)
+    told = found["found"][profile_run].query("task == 'V-reg'").set_index("id")["prediction"]
+    sentences = found["sentences"].head(3)
+    alone = emolib.Annotator(profile_run, progress=False)(list(sentences["text"]))
+    assert np.allclose(told.loc[sentences["id"]], alone["valence"], atol=1e-5)
+    assert set(found["table"]["measure"]) == {*EMOTIONS, "valence"}
