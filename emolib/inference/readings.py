@@ -2,9 +2,10 @@
 
 A profile (`profile.predict`) says how strong four emotions are, how positive a text is, and which
 of eleven emotions it holds. A data set that asks something else about the text gets its answer by a
-rule that has no numbers of its own: nothing is fitted. A task may have several rules; each is a row
-of a table under its own name. Two were first seen to work on test answers of an earlier adapter, so
-that their rows are no blind test: SST5's quintiles and GoEmotions' likeliest label.
+rule whose numbers are published ones, or cut points counted on SemEval-2018's training files:
+nothing is fitted. A task may have several rules; each is a row of a table under its own name. Two
+were first seen to work on test answers of an earlier adapter, so that their rows are no blind test:
+SST5's quintiles and GoEmotions' likeliest label.
 """
 
 from collections.abc import Callable
@@ -59,8 +60,8 @@ def tabulate(judged: pd.DataFrame) -> pd.DataFrame:
 def read(task: str, profiles: pd.DataFrame, rule: str) -> pd.Series:
     """A task's answers about all texts of `tabulate`, as `metrics` takes them, by a rule of RULES.
 
-    Index: the texts' ids; for a task with emotions one after the other, as in its corpus. What a
-    rule takes from the batch says so in its name. DataError for a task or rule that is not there.
+    Index: the texts' ids; for a task with emotions one after the other, as in its corpus. A rule
+    that needs the other texts has `batch` in its name. DataError for an unknown task or rule.
     """
     if rule not in RULES.get(task, {}):
         known = RULES.get(task, RULES)
@@ -149,10 +150,10 @@ RULES: dict[str, dict[str, Callable]] = {
         "valence at the batch's quintiles": _read_class(lambda valence: valence.quantile(SST_CUTS)),
     },
     "TDT": {"valence at V-oc's cuts": _read_class(lambda valence: CUTS["V-oc"][2:4])},
-    "GoEmotions": {"likeliest label": _read_likeliest, "list of labels": _read_list},
+    "GoEmotions": {"list of labels": _read_list, "likeliest label": _read_likeliest},
     "BRIGHTER-A": {"list of labels": _read_list},
     "BRIGHTER-B": {
-        # SemEval rated the anger of angry tweets: an intensity is one given presence.
+        # SemEval rated the anger of angry tweets: an intensity holds if the emotion is there.
         "presence times intensity": _read_emotions(lambda present, strong: present * strong),
         "presence": _read_emotions(lambda present, strong: present),
         "intensity": _read_emotions(lambda present, strong: strong),
