@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from typer import Option
 
-DEFAULT_MODEL = "emo-smollm2-135m"
+DEFAULT_MODEL = "emo-smollm2-135m-profile"
 Format = Literal["csv", "tsv", "jsonl", "parquet", "lines", "xlsx", "sav", "dta"]
 
 Unit = Literal["text", "sentence"]
