@@ -1,10 +1,9 @@
 # make demo        the main job, smallest run, no network but the package index
 # make test        ruff, the fast tests, every notebook once: for people, about twelve minutes
 # make test-all    that and the slow tests (trainings, kills, Ray, the harness): what CI runs
-# make result      the adapter that emolib brings, trained, predictions on AEB, audited;
-#                  several hours on two cores (set EMOLIB_DATA)
-# make profile     the second adapter, one pass per text: trained, asked, calibrated; about two
-#                  hours and a half on two cores (set EMOLIB_DATA)
+# make result      the adapter that `annotate` uses: trained, all benchmarks, calibrated, audited;
+#                  about two hours on two cores (set EMOLIB_DATA)
+# make result-prompts  the other adapter, which answers AAID's prompts, in four stages: longer
 # make result-check  scores the committed judgements again: numbers in the README and in
 #                  figures must be the same (set EMOLIB_DATA)
 # make reproduce   RUN=semeval_cpu: the same path on real data (set EMOLIB_DATA);
@@ -32,7 +31,7 @@ endif
 export TOKENIZERS_PARALLELISM := false
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test test-slow test-all result profile result-check reproduce lexicons figures notebooks bench speed llamacpp browser clean
+.PHONY: demo test test-slow test-all result result-prompts result-check reproduce lexicons figures notebooks bench speed llamacpp browser clean
 
 # Notebooks 0 to 5; 0 runs beside 2, with a core each. 6 to 8 go deeper and are left to `test`.
 DEMO := HF_HUB_OFFLINE=1 $(BIN)/emolib run notebooks/runs/demo.yaml
@@ -63,8 +62,19 @@ test-slow: $(VENV)/.done
 
 test-all: test test-slow
 
-# All stages of training, the adapter in its place, AEB, the audit, the tables.
+# One pass per text: one training, every benchmark, the calibration, the audit.
 result: $(VENV)/.done
+	$(BIN)/python -m emolib train notebooks/runs/emo_profile.yaml
+	cp runs/emo_profile/finetune/log.csv figures/data/emo_profile_log.csv
+	rm -rf emolib/adapters/emo-smollm2-135m-profile
+	$(BIN)/emolib export runs/emo_profile/finetune emolib/adapters/emo-smollm2-135m-profile
+	$(BIN)/emolib run notebooks/runs/emo_profile.yaml --only 11
+	cp runs/emo_profile/profiles_emo_profile/calibration.json emolib/adapters/emo-smollm2-135m-profile/
+	$(BIN)/emolib run notebooks/runs/emo_profile_audit.yaml --only 08
+	$(BIN)/emolib run notebooks/runs/paper.yaml --only 05
+
+# By prompts: all stages of training, the adapter in its place, AEB, the audit, the tables.
+result-prompts: $(VENV)/.done
 	$(BIN)/python -m emolib train notebooks/runs/emo_smollm2.yaml
 	$(BIN)/python -m emolib train notebooks/runs/emo_smollm2_more.yaml
 	$(BIN)/python -m emolib train notebooks/runs/emo_smollm2_third.yaml
@@ -75,17 +85,6 @@ result: $(VENV)/.done
 	cp runs/emo_smollm2_result/calibrate_emo_smollm2/calibration.json \
 	  emolib/adapters/emo-smollm2-135m/
 	$(BIN)/emolib run notebooks/runs/emo_smollm2_result.yaml --only 08
-	$(BIN)/emolib run notebooks/runs/paper.yaml --only 05
-
-# The second adapter, one pass per text: one training, every benchmark, the calibration.
-profile: $(VENV)/.done
-	$(BIN)/python -m emolib train notebooks/runs/emo_profile.yaml
-	cp runs/emo_profile/finetune/log.csv figures/data/emo_profile_log.csv
-	rm -rf emolib/adapters/emo-smollm2-135m-profile
-	$(BIN)/emolib export runs/emo_profile/finetune emolib/adapters/emo-smollm2-135m-profile
-	$(BIN)/emolib run notebooks/runs/emo_profile.yaml --only 11
-	cp runs/emo_profile/profiles_emo_profile/calibration.json emolib/adapters/emo-smollm2-135m-profile/
-	$(BIN)/emolib run notebooks/runs/emo_profile_audit.yaml --only 08
 	$(BIN)/emolib run notebooks/runs/paper.yaml --only 05
 
 result-check: $(VENV)/.done

@@ -4,7 +4,7 @@ library(reticulate)
 
 given <- commandArgs(trailingOnly = TRUE)
 column <- if (length(given) > 2) given[3] else "text"
-model <- if (length(given) > 3) given[4] else "emo-smollm2-135m"
+model <- if (length(given) > 3) given[4] else "emo-smollm2-135m-profile"
 
 # A data frame, and one with affect beside every row.
 annotate <- function(rows, column = "text", ...) {
