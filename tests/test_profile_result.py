@@ -14,6 +14,7 @@ from emolib.evaluation import (
     item_errors,
     judgements,
     metrics,
+    significance,
 )
 from emolib.inference import readings
 from emolib.models import weight_files
@@ -94,3 +95,32 @@ def test_page_shows_every_reading(known):
         text = f"{METRIC_NAMES[row.metric]} {row.value:.3f} [{row.low:.3f}, {row.high:.3f}]"
         assert text in shown[row.task, row.rule]["score [95 % interval]"]
         assert shown[row.task, row.rule]["n"] == f"{row.n:,}"
+
+
+def test_page_shows_the_differences_to_prompts():
+    known = pd.read_csv(NUMBERS / "emo_profile_paired.csv").set_index(["task", "metric"])
+    lines = markdown.read_marked("pairs")
+    assert len(lines) == len(known) and set(known.index.unique("task")) == {*AAID, *AEB_2}
+    for line, ((task, metric), row) in zip(lines, known.iterrows(), strict=True):
+        assert (line["task"], line["figure"]) == (task, METRIC_NAMES[metric])
+        shown = f"{row['difference']:+.3f}"
+        shown = f"**{shown}**" if row["p"] < 0.05 else shown
+        assert line["difference"] == f"{shown} [{row['low']:+.3f}, {row['high']:+.3f}]"
+        assert line["one pass"] == f"{row['one pass']:.3f}"
+        assert line["by prompt"] == f"{row['by prompt']:.3f}"
+
+
+def test_differences_to_prompts_are_those_of_the_kept_answers(judged):
+    known = pd.read_csv(NUMBERS / "emo_profile_paired.csv").set_index(["task", "metric"])
+    old = judgements.load(NUMBERS / "emo_smollm2_judgements.parquet")[0]["test"]
+    rules = calibration.read(models.BUNDLED["emo-smollm2-135m"] / calibration.FILE).rules
+    other = decision_rules.decide(old.query("task == 'V-oc'"), rules)
+    own, _ = judged["test"]
+    own = decision_rules.decide(own, calibration.read(ADAPTER / calibration.FILE).rules)
+    two = own.merge(other, on=judgements.KEYS, suffixes=("", "_by_prompt"))
+    columns = (list(two[each]) for each in ("gold", "prediction", "prediction_by_prompt"))
+    row = significance.compare("V-oc", *columns).iloc[0]
+    assert known.loc[("V-oc", "pearson"), "difference"] == pytest.approx(
+        row["difference"], abs=1e-6
+    )
+    assert known.loc[("V-oc", "pearson"), "p"] == pytest.approx(row["p"], abs=1e-6)
