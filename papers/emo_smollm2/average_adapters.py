@@ -1,6 +1,6 @@
 """The mean of several adapters as one adapter, as fast in use as each of them.
 
-A step of Emo-SmolLM2's recipe (`make result-prompts`), which averages the last two stages of its training:
+A step of `make result-prompts`, which averages the last two stages of its training:
 
     python papers/emo_smollm2/average_adapters.py RUN OTHER [OTHER ...] TARGET
 
