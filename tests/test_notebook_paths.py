@@ -126,5 +126,5 @@ def test_notebook_8_audits_a_model_tuned_on_profiles(profile_run, place):
     told = found["found"][profile_run].query("task == 'V-reg'").set_index("id")["prediction"]
     sentences = found["sentences"].head(3)
     alone = emolib.Annotator(profile_run, progress=False)(list(sentences["text"]))
-    assert np.allclose(told.loc[sentences["id"]], alone["valence"], atol=1e-5)
+    assert np.allclose(told.loc[sentences["id"]], alone["valence"], atol=1e-4)  # four digits
     assert set(found["table"]["measure"]) == {*EMOTIONS, "valence"}
