@@ -122,3 +122,14 @@ def test_differences_to_prompts_are_those_of_the_kept_answers(judged):
     row = significance.compare("V-oc", *columns).iloc[0]
     for name in ("difference", "low", "high", "p"):
         assert known.loc[("V-oc", "pearson"), name] == pytest.approx(row[name], abs=1e-6)
+
+
+def test_page_says_what_the_rules_for_labels_reach(judged):
+    text = " ".join(markdown.read_pages().split())
+    dev, test = judged["dev"][0], judged["test"][0]
+    table = decision_rules.choose(dev)[1].set_index("rule")["score"]
+    two = table["thresholds together"], table["one threshold"]
+    assert "beat one threshold for all labels ({:.3f} to {:.3f},".format(*two) in text
+    found = decision_rules.compare(dev, test).set_index(["rule", "task", "metric"])["value"]
+    three = found["one threshold", "E-c"].loc[["jaccard", "f1_micro", "f1_macro"]]
+    assert "would have given {:.3f}, {:.3f} and {:.3f}".format(*three) in text
