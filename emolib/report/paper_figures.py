@@ -26,18 +26,10 @@ _SHOWN = {  # sub-tasks and metrics of Figures 2 and 3
     + [("SST", "pearson"), ("EmoBank-V", "pearson")]
     + [(task, "f1_macro") for task in ("GoEmotions", "SST5", "TDT")],
 }
-_PRINTED = {  # their published bars
-    5: ("EmoLLaMA-chat-13B", "Leaderboard(1)", "GPT-4", "ChatGPT", "Vicuna"),
-    6: ("EmoLLaMA-chat-13B", "EmoLLaMA-chat-7B", "GPT4", "ChatGPT", "Vicuna"),
+_PRINTED = {  # their published bars, None where the other figure's model keeps its colour
+    5: ("EmoLLaMA-chat-13B", "Leaderboard(1)", None, "GPT-4", "ChatGPT", "Vicuna"),
+    6: ("EmoLLaMA-chat-13B", None, "EmoLLaMA-chat-7B", "GPT4", "ChatGPT", "Vicuna"),
 }
-_COLORS = {
-    "EmoLLaMA-chat-13B": 0,
-    "Leaderboard(1)": 1,
-    "EmoLLaMA-chat-7B": 2,
-    "GPT-4": 3,
-    "GPT4": 3,
-}
-_COLORS |= {"ChatGPT": 4, "Vicuna": 5}  # places in the palette, before ours
 _ABOVE = {"loc": "lower center", "bbox_to_anchor": (0.5, 1), "ncols": 2}
 _ABOVE |= {"fontsize": 7, "title_fontsize": 7}
 
@@ -46,14 +38,14 @@ def draw_bars(scores: pd.DataFrame, number: int, axes: Axes | None = None, most:
     """The paper's Figure 2 or 3: a bar per score, ours hatched, with whiskers."""
     axes = axes or plt.subplots(figsize=(7.2, 3))[1]
     rows, theirs, ours = _take(scores, number)
-    series = [(name, theirs[theirs["model"] == name], {}) for name in _PRINTED[number]]
+    series = [(name, theirs[theirs["model"] == name], {}) for name in _PRINTED[number] if name]
     chosen = _choose(ours, most)
     for model in chosen:
         part = ours[ours["model"] == model]
         series.append((_describe(part), part, {"hatch": "////", "edgecolor": "black"}))
     columns, width = list(rows["column"].cat.categories), 0.86 / len(series)
-    palette = sns.color_palette("colorblind", 6 + len(chosen))
-    colors = [palette[_COLORS[name]] for name in _PRINTED[number]] + palette[6:]
+    colors = sns.color_palette("colorblind", 6 + len(chosen))
+    colors.pop(_PRINTED[number].index(None))
     for index, (label, part, extra) in enumerate(series):
         part = part.set_index("column").reindex(columns)
         places = np.arange(len(columns)) + (index - (len(series) - 1) / 2) * width
