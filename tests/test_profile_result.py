@@ -6,7 +6,7 @@ import pytest
 from conftest import ROOT
 
 from emolib import models
-from emolib.data import aeb, corpora
+from emolib.data import aeb, corpora, release
 from emolib.evaluation import (
     calibration,
     conformal,
@@ -22,6 +22,8 @@ from emolib.tasks import AAID, AEB_2, AEB_3, METRIC_NAMES, get
 
 NUMBERS = ROOT / "figures" / "data"
 ADAPTER = models.BUNDLED["emo-smollm2-135m-profile"]
+ORDERS = {"first order, the shipped one": "runs/emo_profile/finetune"}
+ORDERS |= {"second order": "runs/emo_profile_second/finetune", "mean of both": "runs/mean"}
 pytestmark = pytest.mark.slow
 
 
@@ -133,3 +135,41 @@ def test_page_says_what_the_rules_for_labels_reach(judged):
     found = decision_rules.compare(dev, test).set_index(["rule", "task", "metric"])["value"]
     three = found["one threshold", "E-c"].loc[["jaccard", "f1_micro", "f1_macro"]]
     assert "would have given {:.3f}, {:.3f} and {:.3f}".format(*three) in text
+
+
+def test_differences_to_joined_and_published_are_those_of_the_kept_answers(judged, real_data):
+    known = pd.read_csv(NUMBERS / "emo_profile_beside.csv").set_index(["minus", "task", "metric"])
+    names = ["joined", "EmoLLaMA-chat-7B", "EmoBLOOM"]
+    assert list(known.index.unique("minus")) == names and len(known) == 3 * 7
+    test, frame = judged["test"]
+    own = decision_rules.decide(test, calibration.read(ADAPTER / calibration.FILE).rules)
+    own = item_errors.compare(frame, own).query("task == 'V-reg'")
+    items = release.read_release(real_data / "release" / "AEB.jsonl")
+    path = real_data / "release" / "responses-Emobloom-7b.jsonl"
+    other = item_errors.compare(items, release.read_responses(path, items)).query("task == 'V-reg'")
+    assert list(own["gold"]) == list(other["gold"])
+    answers = list(own["predicted"]), list(other["predicted"])
+    row = significance.compare("V-reg", list(own["gold"]), *answers).iloc[0]
+    for name in ("first", "second", "difference", "low", "high", "p"):
+        assert known.loc[("EmoBLOOM", "V-reg", "pearson"), name] == pytest.approx(row[name])
+    joined = pd.read_csv(NUMBERS / "emo_smollm2_answers_scores.csv")
+    joined = joined[joined["model"].str.endswith(", joined")].set_index(["task", "metric"])["value"]
+    for key, value in known.loc["joined", "second"].items():
+        assert value == pytest.approx(joined[key], abs=1e-6)
+
+
+def test_page_shows_both_orders(known):
+    shipped = known[known["task"].isin(AAID)].assign(
+        adapter="runs/emo_profile/finetune", set="test"
+    )
+    whole = pd.concat([pd.read_csv(NUMBERS / "emo_profile_orders.csv"), shipped])
+    whole = whole.set_index(["adapter", "set", "task", "metric"])["value"]
+    lines = markdown.read_marked("orders")
+    assert [(line["adapter"], line["set"]) for line in lines] == [
+        *((name, "dev") for name in ORDERS),
+        *((name, "test") for name in list(ORDERS)[:2]),
+    ]
+    for line in lines:
+        for head in list(line)[2:]:
+            value = whole[ORDERS[line["adapter"]], line["set"], *markdown.read_head(head)]
+            assert line[head] == f"{value:.3f}"
