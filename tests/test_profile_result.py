@@ -143,6 +143,7 @@ def test_differences_to_joined_and_published_are_those_of_the_kept_answers(judge
     assert list(known.index.unique("minus")) == names and len(known) == 3 * 7
     test, frame = judged["test"]
     own = decision_rules.decide(test, calibration.read(ADAPTER / calibration.FILE).rules)
+    own = frame[judgements.KEYS].merge(own, on=judgements.KEYS)  # in the items' order
     own = item_errors.compare(frame, own).query("task == 'V-reg'")
     items = release.read_release(real_data / "release" / "AEB.jsonl")
     path = real_data / "release" / "responses-Emobloom-7b.jsonl"
