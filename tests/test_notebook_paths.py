@@ -1,6 +1,7 @@
 """Notebooks 3, 4, 7, 8, 9 and 11 where their committed parameters do not lead, in this process."""
 
 import builtins
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -46,6 +47,15 @@ def evaluated(quiet, place):
     }
     asked |= {"methods": "generate constrained", "shots": 1, "encoder": "minilm"}
     return run(3, **asked, **place)
+
+
+def test_notebook_3_scores_lexicons_without_a_language_model(quiet, place):
+    given = {"data": "sample", "model": "", "adapter": "none", "tasks": "V-reg SST"}
+    found = run(3, **given, **place | {"name": "lexicons"})
+    assert found["tests"].empty and set(found["measured"]["model"]) == {"VADER", "TextBlob"}
+    numbers = Path(place["figures"]) / "data"
+    assert len(pd.read_csv(numbers / "lexicons_scores.csv")) == len(found["measured"]) > 3
+    assert not (numbers / "lexicons_tests.csv").exists()
 
 
 def test_notebook_3_gives_every_kind_of_row(evaluated, place):

@@ -152,7 +152,9 @@ def test_differences_to_joined_and_published_are_those_of_the_kept_answers(judge
     answers = list(own["predicted"]), list(other["predicted"])
     row = significance.compare("V-reg", list(own["gold"]), *answers).iloc[0]
     for name in ("first", "second", "difference", "low", "high", "p"):
-        assert known.loc[("EmoBLOOM", "V-reg", "pearson"), name] == pytest.approx(row[name])
+        assert known.loc[("EmoBLOOM", "V-reg", "pearson"), name] == pytest.approx(
+            row[name], abs=1e-6
+        )
     joined = pd.read_csv(NUMBERS / "emo_smollm2_answers_scores.csv")
     joined = joined[joined["model"].str.endswith(", joined")].set_index(["task", "metric"])["value"]
     for key, value in known.loc["joined", "second"].items():
@@ -174,3 +176,11 @@ def test_page_shows_both_orders(known):
         for head in list(line)[2:]:
             value = whole[ORDERS[line["adapter"]], line["set"], *markdown.read_head(head)]
             assert line[head] == f"{value:.3f}"
+
+
+def test_page_shows_the_rows_beside_aeb_3():
+    known = pd.read_csv(NUMBERS / "aeb_3_scores.csv")
+    text = " ".join(markdown.read_pages().split())
+    assert len(known) == 4
+    for row in known.itertuples():
+        assert f"{row.value:.3f} [{row.low:.3f}, {row.high:.3f}]" in text, row.model
