@@ -1,8 +1,11 @@
 """Affect profiles: rows of texts, answers at the ends of branches, their loss and training."""
 
+import runpy
+
 import numpy as np
 import pytest
 import torch
+from conftest import ROOT
 from test_finetune import FAST, read_weights
 from tuning import finetune
 
@@ -10,6 +13,7 @@ from emolib import DataError, models
 from emolib.annotation.annotate import Annotator
 from emolib.data import corpora, profiles
 from emolib.inference import profile
+from emolib.tasks import AAID
 from emolib.training import best_step, profile_trainer
 
 TEXTS = ["I got the job!!!", "Her chair is still at the table.", "Bus 12 leaves at 8:15."]
@@ -241,3 +245,17 @@ def test_validation_score_counts_tasks_without_an_emotion(rows):
     assert best_step.measure(items) == pytest.approx(1)
     items.loc[items["task"] == "V-reg", "mean"] *= -1
     assert best_step.measure(items) == pytest.approx(1 / 3)
+
+
+@pytest.mark.slow
+def test_comparison_scores_an_adapter_on_both_sets(tuned):
+    script = runpy.run_path(str(ROOT / "papers" / "emo_smollm2" / "compare_profiles.py"))
+    found = script["compare"]([str(tuned)], test=True, data="sample")
+    assert set(zip(found["set"], found["task"], strict=True)) == {
+        (name, task) for name in ("dev", "test") for task in AAID
+    }
+    texts = corpora.read("V-reg", "test", "sample")
+    digits, _ = profile.predict(*models.load(tuned, device="cpu"), list(texts["text"]))
+    own = digits[:, 4] @ profile.DIGITS
+    row = found.query("set == 'test' and task == 'V-reg' and metric == 'pearson'")["value"].item()
+    assert row == pytest.approx(np.corrcoef(own, texts["gold"].astype(float))[0, 1], abs=1e-4)

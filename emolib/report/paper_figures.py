@@ -44,7 +44,7 @@ def draw_bars(scores: pd.DataFrame, number: int, axes: Axes | None = None, most:
         part = ours[ours["model"] == model]
         series.append((_describe(part), part, {"hatch": "////", "edgecolor": "black"}))
     columns, width = list(rows["column"].cat.categories), 0.86 / len(series)
-    colors = sns.color_palette("colorblind", 6 + len(chosen))
+    colors = sns.color_palette("colorblind", len(_PRINTED[number]) + len(chosen))
     colors.pop(_PRINTED[number].index(None))
     for index, (label, part, extra) in enumerate(series):
         part = part.set_index("column").reindex(columns)
