@@ -24,6 +24,7 @@ _CHECKOUT = "start this in a checkout of the project"
 _TYPES = {"int": int, "float": float | int, "str": str, "bool": bool}
 _ABOVE_ZERO = ("epochs", "learning_rate", "max_length", "batch_size", "micro_batch_size")
 _ABOVE_ZERO += ("lora_alpha", "eval_steps", "patience", "encoder_epochs")
+_ABOVE_ZERO += ("encoder_learning_rate",)
 _NOT_NEGATIVE = ("seed", "train_rows", "validation_rows", "lora_rank", "lora_dropout", "shots")
 _NOT_NEGATIVE += ("regression_weight", "items_per_group", "worst", "bars", "marks", "frames")
 _NOT_NEGATIVE += ("held_out", "weight_average", "absence_weight")

@@ -99,20 +99,6 @@ def test_run_says_what_it_was_made_of(tuned, rows, tiny_model):
     assert found["rows_left_out"] == {"train": 0, "validation": 0}
 
 
-def test_data_seed_changes_the_order_and_not_the_start(rows, tiny_model, tmp_path):
-    trainers = [
-        make_trainer(rows, tiny_model, tmp_path / name, **given)
-        for name, given in (("a", {}), ("b", {"data_seed": 1}), ("c", {"data_seed": 0}))
-    ]
-    starts = [
-        [p.detach().clone() for p in t.model.parameters() if p.requires_grad] for t in trainers
-    ]
-    assert starts[0] and all(map(torch.equal, *starts[:2]))
-    first, second, third = (next(iter(t.get_train_dataloader()))["labels"] for t in trainers)
-    assert torch.equal(first, third)
-    assert first.shape != second.shape or not torch.equal(first, second)
-
-
 def test_best_adapter_is_the_one_with_the_lowest_validation_loss(tuned):
     found, log = runs.read(tuned), record.read_log(tuned)
     best = log.loc[log["eval_loss"].idxmin()]

@@ -250,12 +250,15 @@ def test_validation_score_counts_tasks_without_an_emotion(rows):
 @pytest.mark.slow
 def test_comparison_scores_an_adapter_on_both_sets(tuned):
     script = runpy.run_path(str(ROOT / "papers" / "emo_smollm2" / "compare_profiles.py"))
-    found = script["compare"]([str(tuned)], test=True, data="sample")
+    found = script["compare"]([str(tuned)] * 2, test=True, together=True, data="sample")
+    assert set(found["adapter"]) == {str(tuned), script["TOGETHER"]}
+    assert (found.groupby(["set", "task", "metric"])["value"].nunique(dropna=False) == 1).all()
     assert set(zip(found["set"], found["task"], strict=True)) == {
         (name, task) for name in ("dev", "test") for task in AAID
     }
     texts = corpora.read("V-reg", "test", "sample")
     digits, _ = profile.predict(*models.load(tuned, device="cpu"), list(texts["text"]))
     own = digits[:, 4] @ profile.DIGITS
-    row = found.query("set == 'test' and task == 'V-reg' and metric == 'pearson'")["value"].item()
+    row = found[found["adapter"] == script["TOGETHER"]]
+    row = row.query("set == 'test' and task == 'V-reg' and metric == 'pearson'")["value"].item()
     assert row == pytest.approx(np.corrcoef(own, texts["gold"].astype(float))[0, 1], abs=1e-4)

@@ -1,11 +1,14 @@
 """The bundled profile: its scores, calibration and figures are those of its kept answers."""
 
+import runpy
+
 import markdown
 import pandas as pd
 import pytest
 from conftest import ROOT
+from scipy.stats import t as student
 
-from emolib import models
+from emolib import models, notebooks
 from emolib.data import aeb, corpora, release
 from emolib.evaluation import (
     calibration,
@@ -22,8 +25,18 @@ from emolib.tasks import AAID, AEB_2, AEB_3, METRIC_NAMES, get
 
 NUMBERS = ROOT / "figures" / "data"
 ADAPTER = models.BUNDLED["emo-smollm2-135m-profile"]
-ORDERS = {"first order, the shipped one": "runs/emo_profile/finetune"}
-ORDERS |= {"second order": "runs/emo_profile_second/finetune", "mean of both": "runs/mean"}
+SEEDS = [f"runs/profile_choices/seed_{seed}/finetune" for seed in range(5)]
+CHANGES = {
+    "no penalty": "no_penalty",
+    "no moving average": "no_average",
+    "rate 5e-4": "learning_rate_5e-4",
+    "rate 2e-3": "learning_rate_2e-3",
+    "32 texts a step": "batch_32",
+    "dropout 0.1": "dropout_0.1",
+    "rank 64": "rank_64",
+    "all weights, rate 1e-4": "all_weights",
+}
+BY_HAND = ("label loss times 1", "squared error times 30", "text read both ways")
 pytestmark = pytest.mark.slow
 
 
@@ -161,21 +174,53 @@ def test_differences_to_joined_and_published_are_those_of_the_kept_answers(judge
         assert value == pytest.approx(joined[key], abs=1e-6)
 
 
-def test_page_shows_both_orders(known):
-    shipped = known[known["task"].isin(AAID)].assign(
-        adapter="runs/emo_profile/finetune", set="test"
-    )
-    whole = pd.concat([pd.read_csv(NUMBERS / "emo_profile_orders.csv"), shipped])
-    whole = whole.set_index(["adapter", "set", "task", "metric"])["value"]
-    lines = markdown.read_marked("orders")
-    assert [(line["adapter"], line["set"]) for line in lines] == [
-        *((name, "dev") for name in ORDERS),
-        *((name, "test") for name in list(ORDERS)[:2]),
-    ]
+@pytest.fixture(scope="module")
+def choices():
+    """Scores of repeated trainings, by adapter, set, task and metric."""
+    found = pd.read_csv(NUMBERS / "emo_profile_choices.csv")
+    return found.set_index(["adapter", "set", "task", "metric"])["value"]
+
+
+def test_page_shows_the_seeds_and_their_averages(known, choices):
+    shipped = "runs/emo_profile/finetune"
+    own = known[known["task"].isin(AAID)].assign(adapter=shipped, set="test")
+    whole = pd.concat([choices, own.set_index(choices.index.names)["value"]])
+    lines = markdown.read_marked("seeds")
+    assert len(lines) == 8
     for line in lines:
+        name = {"the shipped one": shipped}.get(line["adapter"], line["adapter"])
         for head in list(line)[2:]:
-            value = whole[ORDERS[line["adapter"]], line["set"], *markdown.read_head(head)]
-            assert line[head] == f"{value:.3f}"
+            place = line["set"], *markdown.read_head(head)
+            if name == "five seeds":
+                five = pd.Series([whole[seed, *place] for seed in SEEDS])
+                assert line[head] == f"{five.mean():.3f} ± {five.std():.3f}"
+            else:
+                assert line[head] == f"{whole[name, *place]:.3f}"
+
+
+def test_page_shows_what_a_change_is_worth(choices):
+    lines = markdown.read_marked("choices")
+    assert [line["change"] for line in lines] == [*CHANGES, *BY_HAND]
+    reach = student.ppf(0.975, len(SEEDS) - 1) * (1 + 1 / len(SEEDS)) ** 0.5
+    for line in lines:
+        name = CHANGES.get(line["change"])
+        name = f"runs/profile_choices/{name}/finetune" if name else line["change"]
+        for head in list(line)[1:]:
+            place = "dev", *markdown.read_head(head)
+            five = pd.Series([choices[seed, *place] for seed in SEEDS])
+            difference = choices[name, *place] - five.mean()
+            text = f"{round(difference, 3) + 0:+.3f}"
+            bold = abs(difference) > reach * five.std()
+            assert line[head] == (f"**{text}**" if bold else text)
+
+
+def test_every_choice_of_the_script_was_trained(choices):
+    script = runpy.run_path(str(ROOT / "papers" / "emo_smollm2" / "train_choices.py"))
+    trained = {name.split("/")[2] for name, *_ in choices.index if "profile_choices" in name}
+    assert trained == set(script["CHOICES"])
+    for name, change in script["CHOICES"].items():
+        given = notebooks.read_run(ROOT / script["RUN"], **change)
+        assert all(given[key] == value for key, value in change.items()), name
 
 
 def test_page_shows_the_rows_beside_aeb_3():

@@ -1,9 +1,10 @@
 """What adapters tuned on profiles reach on SemEval-2018, rules chosen on the development sets.
 
-    python papers/emo_smollm2/compare_profiles.py TABLE.csv RUN [RUN ...] [--test]
+    python papers/emo_smollm2/compare_profiles.py TABLE.csv RUN [RUN ...] [--test] [--together]
 
-Writes a row for each adapter, set, task and figure, with bootstrap intervals. Needs the corpora
-(EMOLIB_DATA). A minute and a half per adapter on two cores, five more with `--test`.
+Writes a row for each adapter, set, task and figure, with bootstrap intervals. `--together` adds the
+mean of all their probabilities, as an adapter called TOGETHER. Needs the corpora (EMOLIB_DATA). A
+minute and a half per adapter on two cores, five more with `--test`.
 """
 
 from argparse import ArgumentParser
@@ -17,8 +18,12 @@ from emolib.evaluation import decision_rules, item_errors, judgements, metrics
 from emolib.inference import profile
 from emolib.tasks import AAID
 
+TOGETHER = "probabilities averaged"
 
-def compare(runs: list[str], test: bool = False, data: str = "official") -> pd.DataFrame:
+
+def compare(
+    runs: list[str], test: bool = False, together: bool = False, data: str = "official"
+) -> pd.DataFrame:
     """Scores of the adapters in `runs` on the development sets, and on the test sets if asked.
 
     Columns: adapter, set, and those of `metrics.tabulate` but model. Classes and labels are decided
@@ -27,30 +32,41 @@ def compare(runs: list[str], test: bool = False, data: str = "official") -> pd.D
     sets = ("dev", "test") if test else ("dev",)
     read = {each: [corpora.read(task, each, data) for task in AAID] for each in sets}
     rows = {each: pd.concat(frames, ignore_index=True) for each, frames in read.items()}
-    found = []
+    found, sums = [], {}
     for run in runs:
         model, tokenizer = models.load(run)
-        model, rules = models.merge(model), None
-        for name, frame in rows.items():
-            judged = judgements.add_gold(predict(model, tokenizer, frame, f"{run} {name}"), frame)
-            rules = rules or decision_rules.choose(judged)[0]
-            compared = item_errors.compare(frame, decision_rules.decide(judged, rules))
-            scores = metrics.tabulate(compared, run).rename(columns={"model": "adapter"})
-            found.append(scores.assign(set=name))
+        model = models.merge(model)
+        answers = {name: predict(model, tokenizer, rows[name], f"{run} {name}") for name in sets}
+        found.append(score(run, rows, answers))
+        for name, (digits, labels) in answers.items():
+            before = sums.get(name, (0, 0))
+            sums[name] = before[0] + digits, before[1] + labels
+    if together:
+        means = {name: tuple(each / len(runs) for each in pair) for name, pair in sums.items()}
+        found.append(score(TOGETHER, rows, means))
     return pd.concat(found, ignore_index=True)
 
 
-def predict(model, tokenizer, frame: pd.DataFrame, name: str) -> pd.DataFrame:
-    """Judgements of a frame's items, each text read once."""
-    texts = frame.drop_duplicates("id")
+def predict(model, tokenizer, frame: pd.DataFrame, name: str) -> tuple:
+    """What `profile.predict` gives for a frame's texts, each read once."""
+    texts = list(frame.drop_duplicates("id")["text"])
     with tqdm(total=len(texts), desc=name) as bar:
-        answers = profile.predict(
-            model,
-            tokenizer,
-            list(texts["text"]),
-            report=lambda share: bar.update(round(share * len(texts)) - bar.n),
-        )
-    return profile.judge(texts["id"], *answers).merge(frame[judgements.KEYS], on=judgements.KEYS)
+        report = lambda share: bar.update(round(share * len(texts)) - bar.n)  # noqa: E731
+        return profile.predict(model, tokenizer, texts, report=report)
+
+
+def score(adapter: str, rows: dict[str, pd.DataFrame], answers: dict[str, tuple]) -> pd.DataFrame:
+    """The scores of one adapter's answers about the rows of each set, rules chosen on dev."""
+    found, rules = [], None
+    for name, frame in rows.items():
+        judged = profile.judge(frame["id"].drop_duplicates(), *answers[name])
+        judged = judged.merge(frame[judgements.KEYS], on=judgements.KEYS)
+        judged = judgements.add_gold(judged, frame)
+        rules = rules or decision_rules.choose(judged)[0]
+        compared = item_errors.compare(frame, decision_rules.decide(judged, rules))
+        scores = metrics.tabulate(compared, adapter).rename(columns={"model": "adapter"})
+        found.append(scores.assign(set=name))
+    return pd.concat(found, ignore_index=True)
 
 
 if __name__ == "__main__":
@@ -58,9 +74,10 @@ if __name__ == "__main__":
     parser.add_argument("table", metavar="TABLE.csv")
     parser.add_argument("runs", metavar="RUN", nargs="+")
     parser.add_argument("--test", action="store_true", help="the test sets too")
+    parser.add_argument("--together", action="store_true", help="their mean probabilities too")
     given = parser.parse_args()
     try:
-        table = compare(given.runs, given.test)
+        table = compare(given.runs, given.test, given.together)
     except DataError as error:
         parser.exit(1, f"{error}\n")
     files.write_csv(given.table, table)
