@@ -1,6 +1,8 @@
 """The committed results of the benchmarks, their figures and their page agree."""
 
 import importlib.util
+import json
+import statistics
 from pathlib import Path
 
 import pandas as pd
@@ -43,3 +45,17 @@ def test_figures_are_drawn_from_the_committed_numbers(draw, tmp_path, monkeypatc
     for name in made:
         committed = (ROOT / "figures" / name).read_bytes()
         assert (tmp_path / name).read_bytes() == committed, "run tests/bench/draw.py"
+
+
+def test_page_says_what_the_gpu_gave():
+    page = " ".join((ROOT / "tests" / "bench" / "README.md").read_text().split())
+    found = json.loads((DATA / "bench_gpu.json").read_text())
+    training = found["training, nf4"]
+    first, *rest = training["seconds"]
+    tokens = f"{min(training['tokens']):,} to {max(training['tokens']):,} tokens"
+    told = [tokens, f"{statistics.median(rest):.2f} s a step", f"{first} s", "16.0 GiB"]
+    assert f"{training['peak_gib']:.1f}" == "16.0"
+    for budget in (4096, 16384):
+        own = found[f"profiles, nf4, rows of {budget} tokens"]
+        told += [f"{own['texts_per_s']:.0f}", f"{own['peak_gib']:.1f} GiB"]
+    assert not [text for text in told if text not in page]
