@@ -223,6 +223,24 @@ def test_every_choice_of_the_script_was_trained(choices):
         assert all(given[key] == value for key, value in change.items()), name
 
 
+def test_coverage_is_that_of_the_answers(judged):
+    (dev, _), (test, _) = judged["dev"], judged["test"]
+    held = conformal.cover(test, conformal.fit_widths(dev))
+    found = pd.concat([held, conformal.cover_classes(dev, test)], ignore_index=True)
+    known = pd.read_csv(NUMBERS / "emo_profile_coverage.csv", keep_default_na=False)
+    found["emotion"] = found["emotion"].fillna("")
+    pd.testing.assert_frame_equal(known, found, check_dtype=False, atol=1e-6)
+    text = " ".join(markdown.read_pages().split())
+    at90 = {(row.task, row.emotion): row for row in found[found["level"] == 0.9].itertuples()}
+    scores = sorted(row.coverage for (task, _), row in at90.items() if task == "EI-reg")
+    assert f"hold {scores[0]:.3f} (sadness) to {scores[-1]:.3f} (fear)" in text
+    assert f"and {at90['V-reg', ''].coverage:.3f} for valence" in text
+    widths = [row.width for (task, _), row in at90.items() if get(task).kind == "score"]
+    assert f"{min(widths):.2f} to {max(widths):.2f} of the scale wide" in text
+    sets = sorted(row.coverage for (task, _), row in at90.items() if get(task).kind == "ordinal")
+    assert f"hold {sets[0]:.3f} (EI-oc's anger) to {sets[-1]:.3f} (fear)" in text
+
+
 def test_page_shows_the_rows_beside_aeb_3():
     known = pd.read_csv(NUMBERS / "aeb_3_scores.csv")
     text = " ".join(markdown.read_pages().split())
