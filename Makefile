@@ -113,6 +113,7 @@ speed: $(VENV)/.done
 	  --items 2001 --rounds 3 $(if $(GGUF),--gguf $(GGUF))
 	HF_HUB_OFFLINE=1 $(BIN)/python tests/bench/bench_train.py --rows 64 --rounds 3 \
 	  --batch 16 --micro 8 --validation 64
+	HF_HUB_OFFLINE=1 $(BIN)/python tests/bench/bench_profile.py
 	HF_HUB_OFFLINE=1 $(BIN)/python tests/bench/bench_growth.py --model $(ADAPTER)
 	$(BIN)/python tests/bench/draw.py
 

@@ -21,12 +21,12 @@ def draw():
     return module
 
 
-@pytest.mark.parametrize("name", ["annotate", "predict", "train"])
+@pytest.mark.parametrize("name", ["annotate", "predict", "profile", "train"])
 def test_page_shows_the_committed_benchmark(draw, name):
     assert draw.tabulate(name, DATA) in (ROOT / "tests" / "bench" / "README.md").read_text()
 
 
-@pytest.mark.parametrize("name", ["annotate", "predict", "train"])
+@pytest.mark.parametrize("name", ["annotate", "predict", "profile", "train"])
 def test_summary_is_that_of_the_rounds(draw, name):
     rounds = pd.read_csv(DATA / f"bench_{name}.csv")
     summary = pd.read_csv(DATA / f"bench_{name}_summary.csv").set_index("contestant")
@@ -59,3 +59,19 @@ def test_page_says_what_the_gpu_gave():
         own = found[f"profiles, nf4, rows of {budget} tokens"]
         told += [f"{own['texts_per_s']:.0f}", f"{own['peak_gib']:.1f} GiB"]
     assert not [text for text in told if text not in page]
+
+
+def test_page_says_where_a_step_on_profiles_spends_its_time():
+    page = " ".join((ROOT / "tests" / "bench" / "README.md").read_text().split())
+    shares = json.loads((DATA / "bench_profile.json").read_text())["settings"]["shares"]
+    base, lora = shares["products of the base"], shares["products of LoRA"]
+    attention = shares["attention's products"]
+    rest = shares["additions, norms, activations and the rest"]
+    told = f"{base:.0%} of the time is products of the frozen base, {lora:.0%} those of LoRA, "
+    told += f"{attention:.0%} attention's, {rest:.0%} additions, norms and activations"
+    assert told.replace("%", " %") in page
+    tokens = pd.read_csv(DATA / "bench_profile.csv").pivot(
+        index="round", columns="contestant", values="tokens"
+    )
+    ratio = tokens["padded rows"] / tokens["emolib"]
+    assert ratio.min() >= 15.5 and ratio.max() <= 17.5
