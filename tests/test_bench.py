@@ -68,10 +68,12 @@ def test_page_says_where_a_step_on_profiles_spends_its_time():
     attention = shares["attention's products"]
     rest = shares["additions, norms, activations and the rest"]
     told = f"{base:.0%} of the time is products of the frozen base, {lora:.0%} those of LoRA, "
-    told += f"{attention:.0%} attention's, {rest:.0%} additions, norms and activations"
+    told += f"{attention:.0%} attention's, {rest:.0%} additions, norms, activations and the rest"
     assert told.replace("%", " %") in page
     tokens = pd.read_csv(DATA / "bench_profile.csv").pivot(
         index="round", columns="contestant", values="tokens"
     )
+    rates = pd.read_csv(DATA / "bench_profile.csv")["tokens_per_second"]
+    assert f"{rates.min():.0f} to {rates.max():.0f} tokens a second" in page
     ratio = tokens["padded rows"] / tokens["emolib"]
     assert ratio.min() >= 15.5 and ratio.max() <= 17.5

@@ -1,5 +1,6 @@
 """The bundled profile: its scores, calibration and figures are those of its kept answers."""
 
+import json
 import runpy
 
 import markdown
@@ -8,7 +9,7 @@ import pytest
 from conftest import ROOT
 from scipy.stats import t as student
 
-from emolib import models, notebooks
+from emolib import models, notebooks, runs
 from emolib.data import aeb, corpora, release
 from emolib.evaluation import (
     calibration,
@@ -214,13 +215,19 @@ def test_page_shows_what_a_change_is_worth(choices):
             assert line[head] == (f"**{text}**" if bold else text)
 
 
-def test_every_choice_of_the_script_was_trained(choices):
+def test_every_choice_of_the_script_was_trained_so(choices):
     script = runpy.run_path(str(ROOT / "papers" / "emo_smollm2" / "train_choices.py"))
-    trained = {name.split("/")[2] for name, *_ in choices.index if "profile_choices" in name}
-    assert trained == set(script["CHOICES"])
-    for name, change in script["CHOICES"].items():
-        given = notebooks.read_run(ROOT / script["RUN"], **change)
-        assert all(given[key] == value for key, value in change.items()), name
+    record = json.loads((NUMBERS / "emo_profile_choices.json").read_text())
+    assert set(record["runs"]) <= set(choices.index.get_level_values("adapter"))
+    shipped = runs.read(ADAPTER)["settings"] | {"dtype": "float32"}
+    assert {key: record["settings"][key] for key in shipped} == shipped
+    trained = [name for name in record["runs"] if name.startswith(script["FOLDER"])]
+    assert [name.split("/")[2] for name in trained] == list(script["CHOICES"])
+    for name, change in zip(trained, script["CHOICES"].values(), strict=True):
+        told = dict(record["runs"][name]["changed"])
+        told.pop("validation", None)  # drawn by the seed
+        assert told == {key: value for key, value in change.items() if value != shipped[key]}
+        assert notebooks.read_run(ROOT / script["RUN"], **change)
 
 
 def test_coverage_is_that_of_the_answers(judged):

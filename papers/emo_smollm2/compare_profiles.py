@@ -1,4 +1,4 @@
-"""What adapters tuned on profiles reach on SemEval-2018, rules chosen on the development sets.
+"""What adapters tuned on profiles reach on SemEval-2018, all by the shipped adapter's rules.
 
     python papers/emo_smollm2/compare_profiles.py TABLE.csv RUN [RUN ...] [--test] [--together]
 
@@ -19,6 +19,7 @@ from emolib.inference import profile
 from emolib.tasks import AAID
 
 TOGETHER = "probabilities averaged"
+RULES = {"classes": "rounded mean", "labels": "thresholds together"}  # the shipped adapter's
 
 
 def compare(
@@ -27,7 +28,8 @@ def compare(
     """Scores of the adapters in `runs` on the development sets, and on the test sets if asked.
 
     Columns: adapter, set, and those of `metrics.tabulate` but model. Classes and labels are decided
-    by rules that the same adapter's answers about the development sets chose.
+    by RULES, whose thresholds are fitted to the same adapter's answers about the development sets:
+    with a rule chosen for each, a difference could be the rules' alone.
     """
     sets = ("dev", "test") if test else ("dev",)
     read = {each: [corpora.read(task, each, data) for task in AAID] for each in sets}
@@ -56,13 +58,13 @@ def predict(model, tokenizer, frame: pd.DataFrame, name: str) -> tuple:
 
 
 def score(adapter: str, rows: dict[str, pd.DataFrame], answers: dict[str, tuple]) -> pd.DataFrame:
-    """The scores of one adapter's answers about the rows of each set, rules chosen on dev."""
+    """The scores of one adapter's answers about the rows of each set, thresholds fitted to dev."""
     found, rules = [], None
     for name, frame in rows.items():
         judged = profile.judge(frame["id"].drop_duplicates(), *answers[name])
         judged = judged.merge(frame[judgements.KEYS], on=judgements.KEYS)
         judged = judgements.add_gold(judged, frame)
-        rules = rules or decision_rules.choose(judged)[0]
+        rules = rules or decision_rules.fit(judged, **RULES)
         compared = item_errors.compare(frame, decision_rules.decide(judged, rules))
         scores = metrics.tabulate(compared, adapter).rename(columns={"model": "adapter"})
         found.append(scores.assign(set=name))

@@ -133,6 +133,7 @@ def main() -> None:
     parser.add_argument("--save", type=Path, default=FIGURES / "bench_gpu.json")
     given = parser.parse_args()
     texts = list(corpora.read("E-c", "test")["text"].drop_duplicates()[: given.texts])
+    files.place("runs").mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=files.place("runs")) as place:
         folder = Path(place, "model")
         found = {"parameters": make_model(folder, given.layers, given.width)}

@@ -6,8 +6,8 @@ The same texts, weights, LoRA, loss and optimizer, one machine, contestants in t
 
 Needs the corpora (EMOLIB_DATA). A step has 16 texts of SemEval-2018. *Padded rows* is what one
 would do without a tree: a text's sixteen questions are sixteen sequences, padded to the longest,
-four texts at a time to spare memory. Both compute the same loss, which is checked before the clock
-starts. Then one step of ours is profiled: where its time goes.
+four texts at a time to spare memory. Both compute the same loss, which is checked on four texts
+before the clock starts. Then one step of ours is profiled: where its time goes.
 """
 
 import argparse
