@@ -253,12 +253,14 @@ def test_comparison_averages_the_probabilities_of_all_adapters():
     script = runpy.run_path(str(ROOT / "papers" / "emo_smollm2" / "compare_profiles.py"))
     compare, given = script["compare"], {}
 
+    def predict(model, *_):
+        return np.full((2, 5, 10), model), np.full((2, 11), model / 10)
+
     def score(adapter, rows, answers):
         given[adapter] = answers["dev"]
         return pd.DataFrame()
 
     fake = SimpleNamespace(load=lambda run: (float(run), None), merge=lambda model: model)
-    predict = lambda model, *_: (np.full((2, 5, 10), model), np.full((2, 11), model / 10))  # noqa: E731
     compare.__globals__.update(models=fake, predict=predict, score=score)
     compare(["0.1", "0.2", "0.6"], together=True, data="sample")
     digits, labels = given[script["TOGETHER"]]

@@ -199,6 +199,21 @@ def test_page_shows_the_seeds_and_their_averages(known, choices):
                 assert line[head] == f"{whole[name, *place]:.3f}"
 
 
+def test_pages_say_how_far_seeds_scatter_and_what_averaging_gains(choices):
+    heads = [(task, metric) for task in AAID for metric in get(task).primary_metrics]
+    five = pd.DataFrame({key: [choices[seed, "test", *key] for seed in SEEDS] for key in heads})
+    text = " ".join(markdown.read_pages().split())
+    assert f"standard deviations of {five.std().min():.3f} to {five.std().max():.3f}" in text
+    gain = choices["probabilities averaged", "test"].reindex(heads) - five.mean()
+    r = {task: f"{gain[task, 'pearson']:.3f} in {task}" for task in ("EI-reg", "EI-oc", "V-reg")}
+    told = (
+        f"gain {r['EI-reg']}, {r['EI-oc']}, {r['V-reg']} and {gain['E-c', 'jaccard']:.3f} in E-c's"
+    )
+    assert told in text
+    alone = choices.xs(("test", "EI-reg", "pearson"), level=["set", "task", "metric"])
+    assert alone.drop(["probabilities averaged", "weights averaged"]).max() < 0.81
+
+
 def test_page_shows_what_a_change_is_worth(choices):
     lines = markdown.read_marked("choices")
     assert [line["change"] for line in lines] == [*CHANGES, *BY_HAND]

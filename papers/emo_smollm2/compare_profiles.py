@@ -53,8 +53,12 @@ def predict(model, tokenizer, frame: pd.DataFrame, name: str) -> tuple:
     """What `profile.predict` gives for a frame's texts, each read once."""
     texts = list(frame.drop_duplicates("id")["text"])
     with tqdm(total=len(texts), desc=name) as bar:
-        report = lambda share: bar.update(round(share * len(texts)) - bar.n)  # noqa: E731
-        return profile.predict(model, tokenizer, texts, report=report)
+        return profile.predict(
+            model,
+            tokenizer,
+            texts,
+            report=lambda share: bar.update(round(share * len(texts)) - bar.n),
+        )
 
 
 def score(adapter: str, rows: dict[str, pd.DataFrame], answers: dict[str, tuple]) -> pd.DataFrame:
