@@ -3,9 +3,10 @@
     python papers/emo_smollm2/train_choices.py [NAME ...] [--workers N]
 
 Trains `emo_profile.yaml` for every line of CHOICES, or those named, into runs/profile_choices. A
-training takes an hour and more on two CPU cores. One does not fill a large GPU: on an H100
-with as many cores, sixteen side by side did some 910 of their 972 steps in 5 min 40 s (NVIDIA's MPS
-lets them compute at the same time). What was interrupted goes on. `compare_profiles.py` scores the runs.
+training takes an hour and more on two CPU cores. One does not fill a large GPU: on an H100 with as
+many cores, sixteen side by side did some 910 of their 972 steps in 5 min 40 s (NVIDIA's MPS lets
+them compute at the same time). What was interrupted goes on. `compare_profiles.py` scores the
+runs.
 
 The trainings behind figures/data/emo_profile_choices.csv were started by a script of that day,
 which is not kept, with these settings (emo_profile_choices.json).
